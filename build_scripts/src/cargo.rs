@@ -1,0 +1,264 @@
+//! Compiling the cells and `nano_core`: one cargo invocation for all of them, with the library built from source, and
+//! what cargo says of the result.
+//!
+//! Every path comes from cargo's own messages; the shape of its target folder is not relied on beyond "our target's
+//! files lie under a folder with the target's name".
+
+use crate::project::{Project, TARGET, Toolchain};
+use crate::wrapper;
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Packages that run on the host and have no part in the image.
+pub const HOST_PACKAGES: [&str; 2] = ["delias", "system_tests"];
+
+/// The program that boots.
+pub const BOOT_PROGRAM: &str = "nano_core";
+
+/// One compiled crate of the target.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// Crate name.
+    pub name: String,
+    /// Version, in full.
+    pub version: String,
+    /// A member of the workspace.
+    pub own: bool,
+    /// The rlib.
+    pub rlib: PathBuf,
+}
+
+/// What one build left.
+#[derive(Debug)]
+pub struct Artifacts {
+    /// The crates, in the order in which cargo finished them.
+    pub libraries: Vec<Library>,
+    /// `nano_core`, linked, with debug information.
+    pub boot_program: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    package_id: Option<String>,
+    target: Option<Target>,
+    filenames: Option<Vec<PathBuf>>,
+    executable: Option<PathBuf>,
+}
+
+/// A crate as cargo describes it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Target {
+    /// Its kinds: `lib`, `bin`, `proc-macro`, `custom-build` …
+    pub kind: Vec<String>,
+    /// Its name; a dash stands where the crate name has an underscore.
+    pub name: String,
+}
+
+impl Target {
+    /// A library that other crates link.
+    pub fn is_library(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "lib" || kind == "rlib")
+    }
+
+    /// The name as rustc knows it.
+    pub fn crate_name(&self) -> String {
+        self.name.replace('-', "_")
+    }
+}
+
+/// The version in a package id, `path+file:///x/y#1.2.3` or `registry+https://z#name@1.2.3`.
+pub fn package_version(id: &str) -> Option<&str> {
+    let tail = id.rsplit('#').next()?;
+    Some(tail.rsplit('@').next().unwrap_or(tail))
+}
+
+/// `cargo build` of everything that is for the target, ready but for its output format.
+fn build_command(project: &Project, toolchain: &Toolchain) -> Result<Command> {
+    let mut command = toolchain.cargo(project);
+    command.args(["build", "--workspace", "--profile", "cell", "--target"]).arg(project.cfg(&format!("{TARGET}.json")));
+    for package in HOST_PACKAGES {
+        command.args(["--exclude", package]);
+    }
+    command.args([
+        "-Zbuild-std=core,alloc,compiler_builtins",
+        "-Zbuild-std-features=compiler-builtins-mem",
+        "-Zjson-target-spec",
+    ]);
+    command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(project, toolchain)?);
+    command.env("RUSTC_WRAPPER", std::env::current_exe().context("this program's own path cannot be told")?);
+    command.env(wrapper::SWITCH, "1");
+    Ok(command)
+}
+
+/// The flags of every crate of the target, in cargo's encoding. FACTS of each: the book's page on building.
+fn rustflags(project: &Project, toolchain: &Toolchain) -> Result<String> {
+    let mut flags: Vec<String> = [
+        "-Csymbol-mangling-version=v0",
+        "-Zshare-generics=no",
+        "-Zfunction-sections=yes",
+        "-Cforce-unwind-tables=yes",
+        "-Zmerge-functions=disabled",
+        "-Zlocation-detail=file",
+        "-Cdebuginfo=2",
+    ]
+    .map(String::from)
+    .to_vec();
+    let mut remap = |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    // The last that fits counts, so the most general comes first.
+    remap(&project.root, "/delias");
+    remap(&toolchain.sysroot.join("lib/rustlib/src/rust"), "/rust");
+    for index in registry_sources()? {
+        remap(&index, "/dep");
+    }
+    Ok(flags.join("\x1f"))
+}
+
+/// The folders of unpacked crates in cargo's home, one for each registry.
+fn registry_sources() -> Result<Vec<PathBuf>> {
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),
+    };
+    let Ok(entries) = std::fs::read_dir(home.join("registry/src")) else { return Ok(Vec::new()) };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    Ok(folders)
+}
+
+/// Compiles everything for the target. cargo's progress and the compiler's messages go to standard error.
+///
+/// # Errors
+/// Something does not compile, or cargo's messages lack something.
+pub fn build(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
+    fetch(project, toolchain)?;
+    let mut command = build_command(project, toolchain)?;
+    command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", toolchain.cargo.display()))?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let mut artifacts = Vec::new();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cargo's messages cannot be read")?;
+        let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
+        if message.reason == "compiler-artifact" {
+            artifacts.push(message);
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    ensure!(status.success(), "the cells do not compile; the compiler's messages stand above");
+    sort_artifacts(project, artifacts)
+}
+
+/// Unpacks every dependency first on a machine that has none, so that their folder is known to [`rustflags`].
+fn fetch(project: &Project, toolchain: &Toolchain) -> Result<()> {
+    if registry_sources()?.is_empty() {
+        let status = toolchain.cargo(project).arg("fetch").status().context("cannot start cargo")?;
+        ensure!(status.success(), "the third-party crates could not be fetched");
+    }
+    Ok(())
+}
+
+fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts> {
+    let own_prefix = format!("path+file://{}/", project.root.display());
+    let ours = |path: &Path| path.components().any(|part| part.as_os_str() == TARGET);
+    let mut libraries: Vec<Library> = Vec::new();
+    let mut boot_program = None;
+    for message in messages {
+        let (Some(id), Some(target)) = (message.package_id, message.target) else { continue };
+        if target.name == BOOT_PROGRAM && target.kind == ["bin"] {
+            boot_program = message.executable;
+            continue;
+        }
+        let rlib = message
+            .filenames
+            .unwrap_or_default()
+            .into_iter()
+            .find(|path| ours(path) && path.extension().is_some_and(|extension| extension == "rlib"));
+        let (true, Some(rlib)) = (target.is_library(), rlib) else { continue };
+        let version = package_version(&id).with_context(|| format!("the package id {id} has no version"))?.to_owned();
+        // Ids escape blanks and the like, as URLs do.
+        let own = id.replace("%20", " ").starts_with(&own_prefix);
+        libraries.push(Library { name: target.crate_name(), version, own, rlib });
+    }
+    let Some(boot_program) = boot_program else { bail!("cargo built no {BOOT_PROGRAM}") };
+    Ok(Artifacts { libraries, boot_program })
+}
+
+/// Who depends on whom, as cargo itself plans the build.
+#[derive(Debug, Deserialize)]
+pub struct UnitGraph {
+    /// Every compilation.
+    pub units: Vec<Unit>,
+}
+
+/// One compilation.
+#[derive(Debug, Deserialize)]
+pub struct Unit {
+    /// The package.
+    pub pkg_id: String,
+    /// The crate.
+    pub target: Target,
+    /// The target triple or specification; none for the host.
+    pub platform: Option<String>,
+    /// `build`, `run-custom-build` …
+    pub mode: String,
+    /// What it needs, as indices.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// One edge of the graph.
+#[derive(Debug, Deserialize)]
+pub struct Dependency {
+    /// Index in [`UnitGraph::units`].
+    pub index: usize,
+}
+
+impl UnitGraph {
+    /// Asks cargo.
+    ///
+    /// # Errors
+    /// cargo fails, or its answer has not the expected form.
+    pub fn read(project: &Project, toolchain: &Toolchain) -> Result<UnitGraph> {
+        let mut command = build_command(project, toolchain)?;
+        let output = command
+            .args(["--unit-graph", "-Zunstable-options"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start {}", toolchain.cargo.display()))?;
+        ensure!(output.status.success(), "cargo cannot plan the build");
+        serde_json::from_slice(&output.stdout).context("cargo's unit graph has not the expected form")
+    }
+
+    /// Whether a unit is a library compiled for our target.
+    pub fn is_cell(&self, index: usize) -> bool {
+        let unit = &self.units[index];
+        unit.platform.is_some() && unit.mode == "build" && unit.target.is_library()
+    }
+
+    /// Units of our target that are reached from the given ones, which are included.
+    pub fn reach(&self, from: impl IntoIterator<Item = usize>) -> Vec<usize> {
+        let mut seen = vec![false; self.units.len()];
+        let mut todo: Vec<usize> = from.into_iter().collect();
+        while let Some(index) = todo.pop() {
+            if !std::mem::replace(&mut seen[index], true) {
+                todo.extend(self.units[index].dependencies.iter().map(|d| d.index).filter(|&i| self.is_cell(i)));
+            }
+        }
+        (0..seen.len()).filter(|&i| seen[i]).collect()
+    }
+
+    /// The unit of the program that boots.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn boot_program(&self) -> Result<usize> {
+        self.units
+            .iter()
+            .position(|unit| unit.target.name == BOOT_PROGRAM && unit.target.kind == ["bin"] && unit.mode == "build")
+            .with_context(|| format!("cargo's plan has no {BOOT_PROGRAM}"))
+    }
+}

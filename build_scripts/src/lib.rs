@@ -1,0 +1,26 @@
+//! `delias`, the host tool: everything that builds, checks, boots and tests an image, except the image itself.
+//!
+//! ```text
+//! project   folders, configuration, compiler        qemu      the machine and its arguments
+//! cargo     compiling, and what cargo says of it    boot      `run` and `exec`
+//! wrapper   rustc, with names that stay             session   a booted system, driven line by line
+//! cellset   which crates are cells, their objects   audit     the rules that can be read off objects
+//! canonical one object, without what does not run   sabotage  objects damaged on purpose
+//! hosted    writable statics that are allowed       report    one line a test, and the closing line
+//! check     the link on the host
+//! archive, iso, image   what is booted
+//! ```
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod boot;
+pub mod canonical;
+pub mod cargo;
+pub mod cellset;
+pub mod check;
+pub mod hosted;
+pub mod image;
+pub mod iso;
+pub mod project;
+pub mod qemu;
+pub mod wrapper;

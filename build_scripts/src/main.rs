@@ -1,0 +1,74 @@
+//! The command line of the host tool; what each command does is in the library.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use delias::project::Project;
+use delias::{boot, image, qemu, wrapper};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// Builds, checks, boots and tests Delias.
+#[derive(Parser)]
+#[command(name = "delias")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Commands,
+}
+
+#[derive(Subcommand)]
+enum Commands {
+    /// Compile the cells, link them all on the host, and pack what boots
+    Image,
+    /// Boot from the disk, with the shell on this terminal
+    Run,
+    /// Boot without a screen, run shell lines, exit with the last status
+    Exec {
+        /// The lines; without it, the variable CMD
+        #[arg(long)]
+        cmd: Option<String>,
+    },
+    /// Run a program that ends with its parent
+    #[command(hide = true)]
+    Attend {
+        /// Process id of the parent
+        parent: i32,
+        /// The program and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let result = if std::env::var_os(wrapper::SWITCH).is_some() && arguments.len() > 1 {
+        wrapper::become_rustc(&arguments[1..]).map(|()| ExitCode::SUCCESS)
+    } else {
+        run(Arguments::parse())
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("delias: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Commands::Attend { parent, program } = &arguments.command {
+        qemu::attend(*parent, program)?;
+    }
+    let project = Project::find()?;
+    match arguments.command {
+        Commands::Image => {
+            println!("{}", image::build(&project)?.summary());
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Run => {
+            eprintln!("{}", image::build(&project)?.summary());
+            boot::run(&project)
+        }
+        Commands::Exec { cmd } => {
+            image::build(&project)?;
+            boot::exec(&project, cmd)
+        }
+        Commands::Attend { .. } => unreachable!("it never returns"),
+    }
+}

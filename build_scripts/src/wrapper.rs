@@ -1,0 +1,68 @@
+//! The rustc wrapper: gives each crate of our target a `-C metadata` that depends on the cell key alone.
+//!
+//! cargo's own value covers version, features and, transitively, dependencies; it goes into every symbol name. With it,
+//! a new dependency of one crate would rename the symbols of that crate and of all its dependents, and each would count
+//! as changed. With ours, names stay for as long as the key does. Crates for the host pass through untouched.
+
+use anyhow::{Context, Result};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Set in the environment of cargo, it makes this program the wrapper.
+pub const SWITCH: &str = "DELIAS_RUSTC_WRAPPER";
+
+/// Runs `arguments` (rustc and what cargo passes to it) in place of this process.
+///
+/// # Errors
+/// rustc cannot be started; it does not return otherwise.
+pub fn become_rustc(arguments: &[OsString]) -> Result<()> {
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    let (rustc, rest) = arguments.split_first().context("the rustc wrapper was called without rustc")?;
+    let error = Command::new(rustc).args(rewrite(rest, &version)).env_remove(SWITCH).exec();
+    Err(error).with_context(|| format!("cannot start {}", rustc.display()))
+}
+
+/// The arguments with the metadata replaced, if they are for our target and name a crate.
+fn rewrite(arguments: &[OsString], version: &str) -> Vec<OsString> {
+    let after = |option: &str| {
+        arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].to_string_lossy().into_owned())
+    };
+    let ours = after("--target").is_some_and(|target| target.ends_with("x86_64-unknown-delias.json"));
+    let Some(name) = after("--crate-name").filter(|_| ours) else { return arguments.to_vec() };
+    let value = OsString::from(format!("metadata={}", metadata(&name, version)));
+    let is_metadata = |text: &OsStr| text.to_string_lossy().starts_with("metadata=");
+    arguments.iter().map(|argument| if is_metadata(argument) { value.clone() } else { argument.clone() }).collect()
+}
+
+/// The metadata of a cell: sixteen hexadecimal digits from name and semver-compatible version.
+fn metadata(name: &str, version: &str) -> String {
+    let cell = manifest::Cell { name: name.to_owned(), version: version.to_owned(), ..Default::default() };
+    blake3::hash(cell.key().as_bytes()).to_hex()[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn patch_versions_share_their_metadata() {
+        assert_eq!(metadata("log", "0.4.1"), metadata("log", "0.4.35"));
+        assert_ne!(metadata("log", "0.4.1"), metadata("log", "0.5.0"));
+        assert_ne!(metadata("log", "0.4.1"), metadata("gol", "0.4.1"));
+    }
+
+    #[test]
+    fn only_our_target_is_rewritten() {
+        let host = words("--crate-name log -C metadata=1 -C extra-filename=-2");
+        assert_eq!(rewrite(&host, "0.4.1"), host);
+        let ours = words("--crate-name log -C metadata=1 -C extra-filename=-2 --target /x/x86_64-unknown-delias.json");
+        let rewritten = rewrite(&ours, "0.4.1");
+        assert_eq!(rewritten[3], OsString::from(format!("metadata={}", metadata("log", "0.4.1"))));
+        assert_eq!(rewritten[5], "extra-filename=-2");
+    }
+}

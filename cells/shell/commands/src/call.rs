@@ -1,0 +1,48 @@
+//! One call of a command.
+
+use alloc::{string::String, vec::Vec};
+use task::TaskRef;
+
+/// A command's words, checked, and where its text goes.
+pub struct Call<'a> {
+    /// Words that are not options, in order.
+    pub words: Vec<&'a str>,
+    /// Options that were given, with their values.
+    pub(crate) options: Vec<(&'static str, Option<&'a str>)>,
+    /// Shows the shell's lines, newest first.
+    pub(crate) history: &'a dyn Fn(&mut dyn FnMut(&str)),
+    /// What is shown.
+    pub out: &'a mut String,
+}
+
+impl<'a> Call<'a> {
+    /// Whether an option was given.
+    pub fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|(name, _)| *name == option)
+    }
+
+    /// The value of an option.
+    pub fn value(&self, option: &str) -> Option<&'a str> {
+        self.options.iter().find(|(name, _)| *name == option)?.1
+    }
+
+    /// The first word, which `Usage` has made sure of.
+    pub fn first(&self) -> &'a str {
+        self.words.first().copied().unwrap_or_default()
+    }
+}
+
+/// What the shell does after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// The next one.
+    Now,
+    /// The next one at a time, in nanoseconds since boot.
+    At(u64),
+    /// The next one when this app has ended.
+    When(TaskRef),
+    /// Nothing: the machine is left.
+    PowerOff,
+    /// Nothing: the machine starts again.
+    Reboot,
+}

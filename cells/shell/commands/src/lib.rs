@@ -1,0 +1,75 @@
+//! The shell's commands: each a function from words to text.
+//!
+//! A command checks all its words before it does anything, writes to [`Call::out`], and either succeeds or returns a
+//! [`Failure`], one sentence that the shell shows. What takes long (sleeping, an app in front) is not done here: the command
+//! says so with [`Done`], and the shell waits.
+#![no_std]
+
+extern crate alloc;
+
+mod apps;
+mod call;
+mod cells;
+mod failure;
+mod identify;
+mod log;
+mod memory;
+mod reseat;
+mod system;
+mod tasks;
+mod usage;
+
+pub use apps::{report, start_app};
+pub use call::{Call, Done};
+pub use failure::Failure;
+
+use usage::Usage;
+
+/// A command.
+pub struct Command {
+    /// What is typed.
+    pub name: &'static str,
+    /// What may follow.
+    usage: Usage,
+    /// What it does, in a line.
+    pub about: &'static str,
+    run: fn(&mut Call<'_>) -> Result<Done, Failure>,
+}
+
+/// All commands, sorted by name.
+pub const COMMANDS: &[Command] = &[
+    cells::ADDR,
+    cells::CELLS,
+    cells::DEPS,
+    system::ECHO,
+    system::HELP,
+    system::HISTORY,
+    tasks::KILL,
+    log::LOG,
+    memory::MEM,
+    memory::PEEK,
+    system::POWEROFF,
+    tasks::PS,
+    system::REBOOT,
+    reseat::RESEAT,
+    apps::RUN,
+    system::SLEEP,
+    system::UPTIME,
+    cells::WHO_USES,
+];
+
+/// Runs the command that the first word names. `history` is the shell's list of lines, newest first.
+///
+/// # Errors
+/// [`Failure`], from the command or because there is none of that name.
+pub fn run(words: &[&str], history: &dyn Fn(&mut dyn FnMut(&str)), out: &mut alloc::string::String) -> Result<Done, Failure> {
+    let Some((name, words)) = words.split_first() else { return Ok(Done::Now) };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
+        return Err(Failure::new(format_args!("there is no command `{}`; `help` lists them", syntax::value::Shown(name))));
+    };
+    if words.contains(&"--help") {
+        return system::help_for(command, out).map(|()| Done::Now);
+    }
+    let mut call = command.usage.check(command.name, words, history, out)?;
+    (command.run)(&mut call)
+}

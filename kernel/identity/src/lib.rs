@@ -1,0 +1,40 @@
+//! The id of what runs, computed from memory: the objects that the cells were linked from are hashed again, and every byte
+//! of every copy is compared with what its object says.
+#![no_std]
+
+extern crate alloc;
+
+use alloc::{string::String, vec::Vec};
+use loader::{Error, World};
+use manifest::{Cell, image_id_input};
+
+/// What was computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The id of the cells that run, with the toolchain of the archive.
+    pub id: [u8; 32],
+    /// Cells whose object in memory has another hash than the manifest says.
+    pub changed: Vec<String>,
+}
+
+/// Hashes every running cell's object, and compares every copy with its object.
+///
+/// # Errors
+/// [`Error::Link`] with the first byte of a copy that differs.
+pub fn verify(world: &World) -> Result<Verified, Error> {
+    world.verify()?;
+    let manifest = world.archive.manifest;
+    let mut hashes = Vec::new();
+    let mut changed = Vec::new();
+    for (_, cell) in world.graph.cells() {
+        let hash = *blake3::hash(cell.object.bytes).as_bytes();
+        let listed = manifest.cells.iter().find(|listed| listed.name == cell.name);
+        if listed.is_none_or(|listed| listed.object_hash != hash) {
+            changed.push(String::from(cell.name));
+        }
+        let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();
+        hashes.push((key, hash));
+    }
+    let input = image_id_input(hashes.iter().map(|(key, hash)| (key.clone(), hash)), &manifest.toolchain);
+    Ok(Verified { id: *blake3::hash(input.as_bytes()).as_bytes(), changed })
+}

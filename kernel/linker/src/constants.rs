@@ -1,0 +1,92 @@
+//! The pool of interned constants: equal bytes, after relocation, at one address.
+//!
+//! Targets of relocations are thunks, constants and hosted statics, none of which moves; so bytes with their final
+//! addresses are the whole identity of a constant, together with its name if it is a static (two statics are two places)
+//! and its alignment.
+
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use hashbrown::HashMap;
+use rustc_hash::{FxBuildHasher, FxHasher};
+
+/// A constant in the pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Constant {
+    pub address: u64,
+    pub len: u64,
+    /// Hash of the name of a static; 0 without one.
+    pub name: u64,
+    /// Hash of bytes and name.
+    pub hash: u64,
+    /// Copies that use it.
+    pub users: u32,
+    /// The next constant of the same hash, plus one.
+    next: u32,
+}
+
+/// Constants by content.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    pub items: Vec<Constant>,
+    heads: HashMap<u64, u32, FxBuildHasher>,
+}
+
+/// What a constant is found by.
+pub(crate) struct Key<'b> {
+    pub bytes: &'b [u8],
+    pub align: u64,
+    pub name: u64,
+}
+
+impl Key<'_> {
+    pub fn hash(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        hasher.write(self.bytes);
+        hasher.write_u64(self.name);
+        hasher.finish()
+    }
+}
+
+/// The hash of a static's name.
+pub(crate) fn name_hash(name: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write(name.as_bytes());
+    hasher.finish() | 1
+}
+
+impl Pool {
+    /// The constant with this key, if it lies in the pool; `read` gives the bytes of one.
+    pub fn find<'m>(&self, key: &Key<'_>, hash: u64, read: impl Fn(&Constant) -> &'m [u8]) -> Option<u32> {
+        let mut next = self.heads.get(&hash).copied().unwrap_or(0);
+        while let Some(index) = next.checked_sub(1) {
+            let item = &self.items[index as usize];
+            let fits = item.len == key.bytes.len() as u64 && item.name == key.name && item.address % key.align == 0;
+            if fits && read(item) == key.bytes {
+                return Some(index);
+            }
+            next = item.next;
+        }
+        None
+    }
+
+    /// Takes a constant in and gives its number.
+    pub fn insert(&mut self, mut constant: Constant) -> u32 {
+        let index = self.items.len() as u32;
+        let head = self.heads.entry(constant.hash).or_insert(0);
+        constant.next = *head;
+        *head = index + 1;
+        self.items.push(constant);
+        index
+    }
+
+    /// Bytes of all constants in use.
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().filter(|item| item.users > 0).map(|item| item.len).sum()
+    }
+}
+
+impl Constant {
+    pub fn new(key: &Key<'_>, hash: u64, address: u64) -> Constant {
+        Constant { address, len: key.bytes.len() as u64, name: key.name, hash, users: 0, next: 0 }
+    }
+}

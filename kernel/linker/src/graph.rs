@@ -1,0 +1,314 @@
+//! The graph: every cell, what it defines, what it refers to, and where its running copy lies.
+
+use crate::{
+    constants::Pool,
+    error::Error,
+    object::{Kind, Object, SymbolKind},
+    place::{Placement, Span},
+    thunks::Thunks,
+};
+use alloc::{string::String, vec::Vec};
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+/// A cell's number in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CellId(pub u32);
+
+impl CellId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where the next object goes in each area: virtual addresses, page-aligned; `per_cpu` an offset in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Copies of cells.
+    pub text: u64,
+    /// Interned constants.
+    pub constants: u64,
+    /// Thunks.
+    pub thunks: u64,
+    /// Hosted statics.
+    pub hosted: u64,
+    /// Per-CPU values.
+    pub per_cpu: u64,
+}
+
+/// One function of a cell; functions are sorted by section and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Function {
+    /// Index of its section.
+    pub section: u32,
+    /// Offset in the section, in bytes.
+    pub value: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Index of its symbol.
+    pub symbol: u32,
+}
+
+/// What a symbol of a cell stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A place in a section of a cell.
+    Place {
+        /// The cell.
+        cell: CellId,
+        /// The section's index.
+        section: u32,
+        /// The offset, in bytes.
+        value: u64,
+    },
+    /// A number: an absolute symbol, or 0 for a weak symbol that nobody defines.
+    Number(u64),
+}
+
+/// A cell in the graph.
+#[derive(Debug)]
+pub struct Cell<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Its object.
+    pub object: Object<'a>,
+    /// Its functions, sorted.
+    pub functions: Vec<Function>,
+    /// By section: whether it holds addresses inside functions, and so belongs to the copy.
+    pub(crate) jump_tables: Vec<bool>,
+    /// By symbol, once the cell has been linked.
+    pub(crate) targets: Vec<Target>,
+    /// Where its running copy lies, once it has been linked.
+    pub placement: Option<Placement>,
+    /// How often it has been given a new copy.
+    pub reseated: u32,
+}
+
+/// Where an address lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Located<'g> {
+    /// The cell.
+    pub cell: CellId,
+    /// The mangled name of the function, or nothing between functions.
+    pub function: Option<&'g str>,
+    /// Offset in the function, in bytes; without one, in the copy.
+    pub offset: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostedPlace {
+    pub address: u64,
+    pub size: u64,
+}
+
+/// Identity of a value that outlives copies: (cell's name, symbol's or section's name).
+pub(crate) type Lasting<'a> = (&'a str, &'a str);
+
+/// Cells and all that lies between them.
+#[derive(Debug)]
+pub struct Graph<'a> {
+    pub(crate) cells: Vec<Cell<'a>>,
+    pub(crate) globals: HashMap<&'a str, (CellId, u32), FxBuildHasher>,
+    pub(crate) allowed: HashMap<&'a str, (), FxBuildHasher>,
+    pub(crate) hosted: HashMap<Lasting<'a>, HostedPlace, FxBuildHasher>,
+    pub(crate) per_cpu: HashMap<Lasting<'a>, u64, FxBuildHasher>,
+    pub(crate) constants: Pool,
+    pub(crate) thunks: Thunks,
+    pub(crate) places: Places,
+}
+
+impl<'a> Graph<'a> {
+    /// A graph without cells, whose areas begin at `places`.
+    pub fn new(places: Places) -> Graph<'a> {
+        Graph {
+            cells: Vec::new(),
+            globals: HashMap::default(),
+            allowed: HashMap::default(),
+            hosted: HashMap::default(),
+            per_cpu: HashMap::default(),
+            constants: Pool::default(),
+            thunks: Thunks::default(),
+            places,
+        }
+    }
+
+    /// Allows the writable static `symbol` (mangled): it lives longer than its cell, in the area of hosted statics.
+    pub fn allow_hosted(&mut self, symbol: &'a str) {
+        self.allowed.insert(symbol, ());
+    }
+
+    /// Takes a cell in: from now on others can be resolved against it.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] and [`Error::Duplicate`]; the graph is then as before.
+    pub fn add(&mut self, name: &'a str, version: &'a str, object: Object<'a>) -> Result<CellId, Error> {
+        if self.cells.iter().any(|cell| cell.name == name) {
+            return Err(Error::Taken { cell: String::from(name) });
+        }
+        let id = CellId(self.cells.len() as u32);
+        for (index, symbol) in object.symbols.iter().enumerate().filter(|(_, symbol)| symbol.is_exported()) {
+            let symbol_name = object.name(symbol);
+            if let Some(&(first, _)) = self.globals.get(symbol_name) {
+                self.globals.retain(|_, &mut (cell, _)| cell != id);
+                let first = self.cells.get(first.index()).map_or(name, |cell| cell.name);
+                return Err(Error::Duplicate { symbol: String::from(symbol_name), first: String::from(first), second: String::from(name) });
+            }
+            self.globals.insert(symbol_name, (id, index as u32));
+        }
+        let functions = functions(&object);
+        let mut cell = Cell { name, version, functions, jump_tables: Vec::new(), targets: Vec::new(), placement: None, reseated: 0, object };
+        cell.jump_tables = cell.find_jump_tables();
+        self.cells.push(cell);
+        Ok(id)
+    }
+
+    /// Takes cells out again that have not been linked: `from` and all that came after it.
+    pub fn forget(&mut self, from: CellId) -> Vec<Cell<'a>> {
+        self.globals.retain(|_, (cell, _)| *cell < from);
+        self.cells.split_off(from.index().min(self.cells.len()))
+    }
+
+    /// The cells, by number.
+    pub fn cells(&self) -> impl ExactSizeIterator<Item = (CellId, &Cell<'a>)> {
+        self.cells.iter().enumerate().map(|(index, cell)| (CellId(index as u32), cell))
+    }
+
+    /// A cell.
+    pub fn cell(&self, id: CellId) -> &Cell<'a> {
+        &self.cells[id.index()]
+    }
+
+    /// The cell of that name.
+    pub fn find(&self, name: &str) -> Option<CellId> {
+        self.cells.iter().position(|cell| cell.name == name).map(|index| CellId(index as u32))
+    }
+
+    /// Where the areas end.
+    pub fn places(&self) -> Places {
+        self.places
+    }
+
+    /// Sets where the next copy goes: whoever owns the area may skip what is in use.
+    pub fn move_text(&mut self, address: u64) {
+        self.places.text = address;
+    }
+
+    /// The address that data may keep for an exported symbol: for a function, its thunk if it has one, else its copy.
+    pub fn symbol(&self, name: &str) -> Option<u64> {
+        let &(cell, index) = self.globals.get(name)?;
+        let cell_ref = self.cell(cell);
+        let symbol = cell_ref.object.symbols.get(index as usize)?;
+        let Some(section) = symbol.section else { return Some(symbol.value) };
+        if let Some(thunk) = self.thunks.get(cell, section, symbol.value) {
+            return Some(thunk);
+        }
+        Some(cell_ref.placement.as_ref()?.address(section, symbol.value))
+    }
+
+    /// The cell that defines an exported symbol.
+    pub fn definer(&self, name: &str) -> Option<CellId> {
+        self.globals.get(name).map(|&(cell, _)| cell)
+    }
+
+    /// Which cell and function an address of a running copy lies in.
+    pub fn locate(&self, address: u64) -> Option<Located<'a>> {
+        let (id, cell) = self.cells().find(|(_, cell)| cell.placement.as_ref().is_some_and(|p| p.copy().contains(address)))?;
+        let placement = cell.placement.as_ref()?;
+        Some(cell.locate(id, placement, address))
+    }
+
+    /// The cells that `id` refers to, each with the number of references.
+    pub fn dependencies(&self, id: CellId) -> Vec<(CellId, u32)> {
+        let cell = self.cell(id);
+        let mut counts: HashMap<CellId, u32, FxBuildHasher> = HashMap::default();
+        for section in &cell.object.sections {
+            for relocation in section.relocations() {
+                if let Some(&Target::Place { cell: to, .. }) = cell.targets.get(relocation.symbol as usize)
+                    && to != id
+                {
+                    *counts.entry(to).or_default() += 1;
+                }
+            }
+        }
+        let mut list: Vec<_> = counts.into_iter().collect();
+        list.sort_unstable();
+        list
+    }
+
+    /// Bytes of interned constants in use, and of thunks.
+    pub fn shared_bytes(&self) -> (u64, u64) {
+        (self.constants.bytes(), self.thunks.bytes())
+    }
+}
+
+impl<'a> Cell<'a> {
+    /// Whether a function begins there.
+    pub(crate) fn is_function_start(&self, section: u32, value: u64) -> bool {
+        let at = self.functions.partition_point(|f| (f.section, f.value) < (section, value));
+        self.functions.get(at).is_some_and(|f| f.section == section && f.value == value)
+    }
+
+    /// Sections of constants that hold an address inside a function: jump tables.
+    fn find_jump_tables(&self) -> Vec<bool> {
+        let object = &self.object;
+        let inside = |section: &crate::object::Section<'_>| {
+            section.kind == Kind::Constant
+                && section.relocations().any(|relocation| {
+                    let symbol = &object.symbols[relocation.symbol as usize];
+                    symbol.section.is_some_and(|to| {
+                        object.sections[to as usize].kind == Kind::Text
+                            && !self.is_function_start(to, symbol.value.wrapping_add_signed(relocation.addend))
+                    })
+                })
+        };
+        object.sections.iter().map(inside).collect()
+    }
+
+    /// Where an address of the copy at `placement` lies.
+    pub fn locate(&self, id: CellId, placement: &Placement, address: u64) -> Located<'a> {
+        let before = |f: &&Function| placement.address(f.section, f.value) <= address;
+        let function = self
+            .functions
+            .iter()
+            .filter(before)
+            .max_by_key(|f| placement.address(f.section, f.value))
+            .filter(|f| address < placement.address(f.section, f.value) + f.size.max(1));
+        match function {
+            Some(f) => Located {
+                cell: id,
+                function: Some(self.object.name(&self.object.symbols[f.symbol as usize])),
+                offset: address - placement.address(f.section, f.value),
+            },
+            None => Located { cell: id, function: None, offset: address - placement.copy().address },
+        }
+    }
+
+    /// Bytes of text, and of read-only data, in the object.
+    pub fn sizes(&self) -> (u64, u64) {
+        let sum = |want: fn(Kind) -> bool| self.object.sections.iter().filter(|s| want(s.kind)).map(|s| s.size).sum();
+        (sum(|k| k == Kind::Text), sum(|k| matches!(k, Kind::Constant | Kind::Mergeable { .. })))
+    }
+
+    /// The address range of the running copy.
+    pub fn span(&self) -> Option<Span> {
+        self.placement.as_ref().map(Placement::copy)
+    }
+}
+
+fn functions(object: &Object<'_>) -> Vec<Function> {
+    let mut functions: Vec<Function> = object
+        .symbols
+        .iter()
+        .enumerate()
+        .filter(|(_, symbol)| symbol.kind == SymbolKind::Function)
+        .filter_map(|(index, symbol)| {
+            let section = symbol.section.filter(|&s| object.sections[s as usize].kind == Kind::Text)?;
+            Some(Function { section, value: symbol.value, size: symbol.size, symbol: index as u32 })
+        })
+        .collect();
+    functions.sort_unstable();
+    functions.dedup_by_key(|f| (f.section, f.value));
+    functions
+}

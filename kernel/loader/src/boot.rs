@@ -1,0 +1,181 @@
+//! Taking over from `nano_core`, and linking what it did not.
+
+use crate::{
+    archive::Archive,
+    error::Error,
+    memory::{Live, Rehearsal, Running},
+    text_map::Map,
+    world::{Copy, Loader, Refused, World},
+};
+use alloc::{collections::BTreeSet, string::String, string::ToString, vec::Vec};
+use handoff::{Handoff, layout};
+use linker::{Access, CellId, Graph, Object, Places};
+use paging::{CodeMapping, Mapping};
+
+/// Starts the loader: afterwards every cell of the archive that can be linked is.
+///
+/// # Errors
+/// [`Error`], if the boot set is not what the archive says.
+pub fn start(handoff: &Handoff) -> Result<(), Error> {
+    // SAFETY: nano_core reserved the archive's frames; nobody frees or writes them.
+    let archive = unsafe { Archive::open(handoff.archive)? };
+    let places = Places {
+        text: layout::TEXT.start,
+        constants: layout::CONSTANTS.start,
+        thunks: layout::THUNKS.start,
+        hosted: layout::HOSTED.start,
+        per_cpu: layout::PER_CPU_VALUES,
+    };
+    let mut graph = Graph::new(places);
+    for hosted in &archive.manifest.hosted {
+        graph.allow_hosted(&hosted.symbol);
+    }
+    let rehearsal = rehearse(&archive, &mut graph)?;
+    let (shared, hosted) = adopt(&rehearsal)?;
+    let copies = (0..graph.cells().len()).map(|_| Copy { mappings: Vec::new() }).collect();
+    let map = Map::new(core::iter::empty());
+    let running_id = archive.manifest.image_id;
+    let mut world = World { archive, running_id, graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, map };
+    world.distribute(shared);
+    world.map = world.new_map(&[]);
+    world.map.install();
+    link_rest(&mut world)?;
+    world.map = world.new_map(&[]);
+    world.map.install();
+    for refused in &world.refused {
+        log::error!("cell {} was refused: {}", refused.cell, refused.why);
+    }
+    state_db::publish("loader", Loader::new(world))?;
+    Ok(())
+}
+
+/// Links the boot set once more, as `nano_core` did, and compares.
+fn rehearse(archive: &Archive, graph: &mut Graph<'static>) -> Result<Rehearsal, Error> {
+    let mut cells = Vec::new();
+    for cell in archive.manifest.cells.iter().filter(|cell| cell.boot) {
+        let object = parse(archive, &cell.name)?;
+        cells.push(graph.add(&cell.name, &cell.version, object)?);
+    }
+    let mut rehearsal = Rehearsal::default();
+    graph.link(&cells, &mut rehearsal)?;
+    for (address, expected, access) in rehearsal.parts() {
+        let found = Running.at(address, expected.len() as u64);
+        if found.len() != expected.len() {
+            return Err(paging::Error::NotMapped(address).into());
+        }
+        let differs = (access != Access::Write).then(|| expected.iter().zip(found).position(|(a, b)| a != b)).flatten();
+        if let Some(at) = differs {
+            let address = address + at as u64;
+            let cell = graph.locate(address).map_or("constants", |found| graph.cell(found.cell).name).to_string();
+            return Err(linker::Error::Differs { cell, address, expected: expected[at], found: found[at] }.into());
+        }
+    }
+    Ok(rehearsal)
+}
+
+fn parse(archive: &Archive, name: &str) -> Result<Object<'static>, Error> {
+    let bytes = archive.object(name)?;
+    Object::parse(bytes).map_err(|error| linker::Error::Object { cell: String::from(name), error }.into())
+}
+
+/// Takes the pages over that `nano_core` mapped.
+fn adopt(rehearsal: &Rehearsal) -> Result<(Vec<CodeMapping>, Vec<Mapping>), Error> {
+    let (mut code, mut hosted) = (Vec::new(), Vec::new());
+    for (address, bytes, access) in rehearsal.parts() {
+        let pages = bytes.len().div_ceil(layout::PAGE as usize);
+        // SAFETY: nano_core mapped these pages for this link alone and is gone; nobody else adopts them.
+        unsafe {
+            match access {
+                Access::Write => hosted.push(Mapping::adopt(address, pages)?),
+                Access::Execute | Access::Read => code.push(paging::adopt_code(address, pages)?),
+            }
+        }
+    }
+    Ok((code, hosted))
+}
+
+/// Links every cell that can be linked and is not yet.
+fn link_rest(world: &mut World) -> Result<(), Error> {
+    let manifest = world.archive.manifest;
+    let mut objects = Vec::new();
+    for cell in manifest.cells.iter().filter(|cell| !cell.boot) {
+        match parse(&world.archive, &cell.name) {
+            Ok(object) => objects.push((&*cell.name, &*cell.version, object)),
+            Err(error) => world.refused.push(Refused { cell: &cell.name, why: error.to_string() }),
+        }
+    }
+    loop {
+        refuse_unresolved(world, &mut objects);
+        let first = CellId(world.graph.cells().len() as u32);
+        let (linked, back) = try_link(world, objects);
+        match linked {
+            Ok(live) => {
+                let (code, hosted) = live.seal()?;
+                world.copies.resize_with(world.graph.cells().len(), || Copy { mappings: Vec::new() });
+                world.hosted.extend(hosted);
+                world.distribute(code);
+                return Ok(());
+            }
+            Err(error) => {
+                objects = back;
+                objects.extend(world.graph.forget(first).into_iter().map(|cell| (cell.name, cell.version, cell.object)));
+                let guilty = error.cell().and_then(|cell| objects.iter().position(|(name, ..)| *name == cell));
+                let Some(guilty) = guilty else { return Err(error.into()) };
+                let (cell, ..) = objects.remove(guilty);
+                world.refused.push(Refused { cell, why: error.to_string() });
+            }
+        }
+    }
+}
+
+type Objects = Vec<(&'static str, &'static str, Object<'static>)>;
+
+/// Adds and links all; if that fails, gives back what was not added.
+fn try_link(world: &mut World, objects: Objects) -> (Result<Live, linker::Error>, Objects) {
+    let mut live = Live::default();
+    let mut cells = Vec::new();
+    let mut rest = objects.into_iter();
+    while let Some((name, version, object)) = rest.next() {
+        let bytes = object.bytes;
+        match world.graph.add(name, version, object) {
+            Ok(id) => cells.push(id),
+            Err(error) => {
+                let mut back: Objects = rest.collect();
+                back.extend(Object::parse(bytes).ok().map(|object| (name, version, object)));
+                return (Err(error), back);
+            }
+        }
+    }
+    let linked = world.graph.link(&cells, &mut live);
+    (linked.map(|()| live), Vec::new())
+}
+
+/// Refuses cells that need what no cell defines, and those that need these.
+fn refuse_unresolved(world: &mut World, objects: &mut Objects) {
+    loop {
+        let names: BTreeSet<&str> = objects.iter().flat_map(|(.., object)| object.defined()).collect();
+        let missing = |object: &Object<'static>| {
+            let mut needed = object.undefined();
+            needed.find(|symbol| world.graph.definer(symbol).is_none() && !names.contains(symbol))
+        };
+        let found = objects.iter().position(|(.., object)| missing(object).is_some());
+        let Some(index) = found else { return };
+        let symbol = missing(&objects[index].2).unwrap_or_default().to_string();
+        let (cell, ..) = objects.remove(index);
+        let why = linker::Error::Undefined { cell: cell.to_string(), symbol }.to_string();
+        world.refused.push(Refused { cell, why });
+    }
+}
+
+impl World {
+    /// Gives each mapping to the copy it belongs to; the others are shared: constants and thunks.
+    pub fn distribute(&mut self, mappings: Vec<CodeMapping>) {
+        for mapping in mappings {
+            let owner = self.graph.cells().find(|(_, cell)| cell.span().is_some_and(|span| span.contains(mapping.address())));
+            match owner {
+                Some((id, _)) => self.copies[id.0 as usize].mappings.push(mapping),
+                None => self.shared.push(mapping),
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Why an update is refused.
+
+use alloc::string::String;
+
+/// Why nothing was replaced. Everything is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The loader cannot do its part.
+    #[error(transparent)]
+    Loader(#[from] loader::Error),
+    /// The new copies cannot be linked.
+    #[error(transparent)]
+    Link(#[from] linker::Error),
+    /// No memory at the new place.
+    #[error("memory for the new copies: {0}")]
+    Paging(#[from] paging::Error),
+    /// No memory for the plan.
+    #[error("no memory for the list of {0} words to write")]
+    OutOfMemory(usize),
+    /// No moment was found at which all stacks could be walked.
+    #[error("task {task} stood in the way for {seconds} s: {why}")]
+    NoQuiet {
+        /// The task's name.
+        task: String,
+        /// How long it was tried.
+        seconds: u64,
+        /// What the last walk met.
+        why: String,
+    },
+    /// A word could not be written.
+    #[error("word {address:#x} could not be written; all others are as they were")]
+    Unwritable {
+        /// Its address.
+        address: u64,
+    },
+    /// The task was told to end.
+    #[error(transparent)]
+    Interrupted(#[from] task::Interrupted),
+}

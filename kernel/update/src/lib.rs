@@ -1,0 +1,30 @@
+//! Live update: replacing the copies of cells while everything runs.
+//!
+//! ```text
+//! stage        new copies beside the old, every word outside that leads to them   in a task, preemptible
+//! rendezvous   no task runs; every stack is walked, frames are led to the new copy    event kernel
+//! apply        the blob writes the words: branches, thunks, frames, caches, the map of text
+//! retire       the old copies' pages are unmapped, since nothing can name them
+//! ```
+//!
+//! 1. Up to *apply* nothing that runs has changed: whatever fails until then leaves everything as it was.
+//! 2. A rendezvous that meets a stack it cannot walk, or a task that is being unwound, is given up and tried again; after
+//!    [`DEADLINE_NS`] the update is refused, with the task's name.
+//! 3. Frames move because the function they are in is the same, byte for byte, in the new copy; where in it a frame stands
+//!    the unwind tables say exactly.
+#![no_std]
+#![allow(unsafe_code, reason = "hands a plan to the event kernel by address, and words of stacks to the applier")]
+
+extern crate alloc;
+
+mod error;
+mod meeting;
+mod plan;
+mod reseat;
+
+pub use error::Error;
+pub use meeting::start;
+pub use reseat::{Done, reseat};
+
+/// How long an update waits for a moment at which every stack can be walked, in nanoseconds.
+pub const DEADLINE_NS: u64 = 3_000_000_000;
