@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod audit;
 pub mod boot;
 pub mod canonical;
 pub mod cargo;
@@ -23,4 +24,5 @@ pub mod image;
 pub mod iso;
 pub mod project;
 pub mod qemu;
+pub mod report;
 pub mod wrapper;

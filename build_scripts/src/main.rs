@@ -3,8 +3,10 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use delias::project::Project;
-use delias::{boot, image, qemu, wrapper};
+use delias::report::Tally;
+use delias::{audit, boot, image, qemu, wrapper};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Builds, checks, boots and tests Delias.
@@ -26,6 +28,12 @@ enum Commands {
         /// The lines; without it, the variable CMD
         #[arg(long)]
         cmd: Option<String>,
+    },
+    /// Check every rule that can be read off objects and sources
+    Audit {
+        /// Audit the archive in this folder instead of the project's own
+        #[arg(long)]
+        image: Option<PathBuf>,
     },
     /// Run a program that ends with its parent
     #[command(hide = true)]
@@ -68,6 +76,14 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Commands::Exec { cmd } => {
             image::build(&project)?;
             boot::exec(&project, cmd)
+        }
+        Commands::Audit { image } => {
+            let mut tally = Tally::default();
+            match image {
+                Some(folder) => audit::run(&project, &folder, &mut tally)?,
+                None => audit::own(&project, &mut tally)?,
+            }
+            Ok(tally.close())
         }
         Commands::Attend { .. } => unreachable!("it never returns"),
     }

@@ -78,6 +78,8 @@ pub struct Cell<'a> {
     pub functions: Vec<Function>,
     /// By section: whether it holds addresses inside functions, and so belongs to the copy.
     pub(crate) jump_tables: Vec<bool>,
+    /// By section: the static that begins it, as its symbol's index; 0 for none.
+    pub(crate) statics: Vec<u32>,
     /// By symbol, once the cell has been linked.
     pub(crate) targets: Vec<Target>,
     /// Where its running copy lies, once it has been linked.
@@ -158,7 +160,8 @@ impl<'a> Graph<'a> {
             self.globals.insert(symbol_name, (id, index as u32));
         }
         let functions = functions(&object);
-        let mut cell = Cell { name, version, functions, jump_tables: Vec::new(), targets: Vec::new(), placement: None, reseated: 0, object };
+        let statics = statics(&object);
+        let mut cell = Cell { name, version, functions, jump_tables: Vec::new(), statics, targets: Vec::new(), placement: None, reseated: 0, object };
         cell.jump_tables = cell.find_jump_tables();
         self.cells.push(cell);
         Ok(id)
@@ -295,6 +298,16 @@ impl<'a> Cell<'a> {
     pub fn span(&self) -> Option<Span> {
         self.placement.as_ref().map(Placement::copy)
     }
+}
+
+fn statics(object: &Object<'_>) -> Vec<u32> {
+    let mut statics = alloc::vec![0; object.sections.len()];
+    for (index, symbol) in object.symbols.iter().enumerate().rev() {
+        if let (Some(section), 0, SymbolKind::Object) = (symbol.section, symbol.value, symbol.kind) {
+            statics[section as usize] = index as u32;
+        }
+    }
+    statics
 }
 
 fn functions(object: &Object<'_>) -> Vec<Function> {

@@ -201,9 +201,11 @@ impl<'a> Graph<'a> {
 
     /// The symbol of the static that begins a section.
     fn static_name(&self, id: CellId, section: u32) -> Option<&'a str> {
-        let object = &self.cell(id).object;
-        let names = |symbol: &&crate::object::Symbol| symbol.section == Some(section) && symbol.value == 0 && symbol.kind == SymbolKind::Object;
-        object.symbols.iter().find(names).map(|symbol| object.name(symbol))
+        let cell = self.cell(id);
+        match cell.statics[section as usize] {
+            0 => None,
+            index => Some(cell.object.name(&cell.object.symbols[index as usize])),
+        }
     }
 
     fn draft(&self, cells: &[CellId]) -> Result<Draft, Error> {
