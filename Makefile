@@ -9,7 +9,7 @@
 
 # The compiler that setup found, and nothing of the surroundings in its way. Progress goes to standard error, so that
 # standard output is what the command prints.
-with_tools = . build/toolchain && export RUSTC RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$PWD/build/cargo" && \
+with_tools = . build/toolchain && export RUSTC RUSTDOC="$$(dirname "$$RUSTC")/rustdoc" RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$$PWD/build/cargo" && \
 	unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER &&
 
 # The variables of the command line go to what runs exactly as they were written, whatever `$` is in them.

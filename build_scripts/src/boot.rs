@@ -4,6 +4,7 @@ use crate::project::Project;
 use crate::qemu::{self, Boot, End, Machine};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::Path;
 use std::process::{Child, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,11 +36,11 @@ pub fn run(project: &Project) -> Result<ExitCode> {
     })
 }
 
-/// Boots by PVH, lets the guest run the lines in `CMD`, passes on what it prints, and returns its status.
+/// Boots the image in a folder by PVH, lets the guest run the lines in `CMD`, passes on what it prints, and returns its status.
 ///
 /// # Errors
 /// There is no `CMD`, or QEMU cannot start the machine.
-pub fn exec(project: &Project, command: Option<String>) -> Result<ExitCode> {
+pub fn exec(project: &Project, image: &Path, command: Option<String>) -> Result<ExitCode> {
     let Some(lines) = command.or_else(|| qemu::variable("CMD")) else {
         bail!("nothing to run: give the shell's lines, make exec CMD='help; uptime'")
     };
@@ -47,7 +48,7 @@ pub fn exec(project: &Project, command: Option<String>) -> Result<ExitCode> {
         Some(text) => text.parse().with_context(|| format!("TIMEOUT is {text}, expected a number of seconds"))?,
         None => TIMEOUT_S,
     };
-    let boot = Boot::Direct { image: project.build(""), command_line: format!("exec={lines}") };
+    let boot = Boot::Direct { image: image.to_path_buf(), command_line: format!("exec={lines}") };
     let mut machine = Machine::from_environment()?.command(project, &boot)?;
     let mut child =
         machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start QEMU")?;

@@ -89,7 +89,7 @@ fn build_command(project: &Project, toolchain: &Toolchain) -> Result<Command> {
         "-Zjson-target-spec",
     ]);
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(project, toolchain)?);
-    command.env("RUSTC_WRAPPER", std::env::current_exe().context("this program's own path cannot be told")?);
+    command.env("RUSTC_WRAPPER", project.build("delias"));
     command.env(wrapper::SWITCH, "1");
     Ok(command)
 }

@@ -156,7 +156,7 @@ pub fn build(project: &Project) -> Result<Image> {
 /// Everything an image depends on, as one string to compare.
 fn inputs(project: &Project, toolchain: &Toolchain, artifacts: &Artifacts) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
-    let program = std::env::current_exe().context("this program's own path cannot be told")?;
+    let program = project.build("delias");
     for path in [&artifacts.boot_program, &toolchain.rustc, &program].into_iter().chain(artifacts.libraries.iter().map(|l| &l.rlib)) {
         hasher.update(format!("{} {}\n", path.display(), fingerprint(path)?).as_bytes());
     }

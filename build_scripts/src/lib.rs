@@ -5,6 +5,7 @@
 //! cargo     compiling, and what cargo says of it    boot      `run` and `exec`
 //! wrapper   rustc, with names that stay             session   a booted system, driven line by line
 //! cellset   which crates are cells, their objects   audit     the rules that can be read off objects
+//! host_tests the tests that need no system
 //! canonical one object, without what does not run   sabotage  objects damaged on purpose
 //! hosted    writable statics that are allowed       report    one line a test, and the closing line
 //! check     the link on the host
@@ -19,10 +20,13 @@ pub mod canonical;
 pub mod cargo;
 pub mod cellset;
 pub mod check;
+pub mod host_tests;
 pub mod hosted;
 pub mod image;
 pub mod iso;
 pub mod project;
 pub mod qemu;
 pub mod report;
+pub mod sabotage;
+pub mod session;
 pub mod wrapper;

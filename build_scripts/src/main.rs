@@ -1,13 +1,14 @@
 //! The command line of the host tool; what each command does is in the library.
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
-use delias::project::Project;
+use delias::project::{Project, Toolchain};
 use delias::report::Tally;
-use delias::{audit, boot, image, qemu, wrapper};
+use delias::{audit, boot, image, qemu, sabotage, wrapper};
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// Builds, checks, boots and tests Delias.
 #[derive(Parser)]
@@ -28,6 +29,19 @@ enum Commands {
         /// The lines; without it, the variable CMD
         #[arg(long)]
         cmd: Option<String>,
+        /// Boot the image in this folder instead of the project's own
+        #[arg(long)]
+        image: Option<PathBuf>,
+    },
+    /// Run every test; the variables ONLY and JOBS choose
+    Test,
+    /// Damage an image on purpose
+    Sabotage {
+        /// Which way; without it, the ways are listed
+        name: Option<String>,
+        /// The folder for the damaged image
+        #[arg(short)]
+        output: Option<PathBuf>,
     },
     /// Check every rule that can be read off objects and sources
     Audit {
@@ -73,9 +87,28 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             eprintln!("{}", image::build(&project)?.summary());
             boot::run(&project)
         }
-        Commands::Exec { cmd } => {
-            image::build(&project)?;
-            boot::exec(&project, cmd)
+        Commands::Exec { cmd, image: folder } => {
+            let folder = match folder {
+                Some(folder) => folder,
+                None => {
+                    image::build(&project)?;
+                    project.build("")
+                }
+            };
+            boot::exec(&project, &folder, cmd)
+        }
+        Commands::Test => test(&project),
+        Commands::Sabotage { name: Some(name), output: Some(folder) } => {
+            let sabotage = sabotage::apply(&project, &name, &folder)?;
+            println!("{}: {}", folder.display(), sabotage.what);
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Sabotage { name: Some(_), output: None } => bail!("say where the damaged image goes: -o DIR"),
+        Commands::Sabotage { name: None, .. } => {
+            for sabotage in sabotage::ALL {
+                println!("{:18} {} ({:?})", sabotage.name, sabotage.what, sabotage.caught_by);
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Commands::Audit { image } => {
             let mut tally = Tally::default();
@@ -87,4 +120,14 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Commands::Attend { .. } => unreachable!("it never returns"),
     }
+}
+
+/// Builds the program that runs the tests, which is a package of its own, and becomes it.
+fn test(project: &Project) -> Result<ExitCode> {
+    let mut cargo = Toolchain::find(project)?.cargo(project);
+    let status = cargo.args(["build", "-p", "system_tests"]).status().context("cannot start cargo")?;
+    ensure!(status.success(), "the tests do not compile; the compiler's messages stand above");
+    let program = project.build("cargo/debug/system_tests");
+    let error = Command::new(&program).current_dir(&project.root).exec();
+    Err(error).with_context(|| format!("cannot start {}", program.display()))
 }

@@ -107,6 +107,7 @@ impl Toolchain {
         command
             .current_dir(&project.root)
             .env("RUSTC", &self.rustc)
+            .env("RUSTDOC", self.rustc.with_file_name("rustdoc"))
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_DIR", project.build("cargo"));
         for name in [

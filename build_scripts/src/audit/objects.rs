@@ -195,12 +195,20 @@ pub fn unwind_tables(subject: &Subject) -> Result<Verdict> {
     Ok(Verdict { figures: format!("{rows} rows"), faults })
 }
 
-/// Relocations are of the four kinds; relative ones of data stand in unwind tables and name functions; addresses inside
-/// a function stand in jump tables, each table's in one function; branches and the rest name functions' starts.
+/// Relocations are of the four kinds. A function's address is relative only in branches and in unwind tables: whatever
+/// else names it gets its thunk, which may lie out of reach. Addresses inside a function stand in jump tables, each
+/// table's in one function; all others are functions' starts.
 pub fn relocations(subject: &Subject) -> Result<Verdict> {
     let mut faults = Vec::new();
     let mut census: BTreeMap<&str, usize> = BTreeMap::new();
     let mut jump_tables = 0;
+    let mut functions: HashSet<&str> = HashSet::new();
+    each(subject, |_, object| {
+        let is_text = |section: u32| object.sections.get(section as usize).is_some_and(|s| s.kind == Kind::Text);
+        let exported = object.symbols.iter().filter(|symbol| symbol.is_exported() && symbol.section.is_some_and(is_text));
+        functions.extend(exported.map(|symbol| object.name(symbol)));
+        Ok(())
+    })?;
     each(subject, |cell, object| {
         let mut starts: HashSet<(u32, u64)> = HashSet::new();
         for symbol in object.symbols.iter().filter(|symbol| symbol.kind == SymbolKind::Function) {
@@ -217,17 +225,27 @@ pub fn relocations(subject: &Subject) -> Result<Verdict> {
                 };
                 *census.entry(kind).or_default() += 1;
                 let place = || format!("cell {}: {}+{:#x} ({kind})", cell.cell.name, section.name, relocation.offset);
-                if relocation.kind == RelocationKind::Relative32 && section.kind != Kind::Unwind {
-                    faults.push(format!("{} is relative outside an unwind table", place()));
-                }
                 if relocation.kind == RelocationKind::Branch32 && section.kind != Kind::Text {
                     faults.push(format!("{} is a branch outside of text", place()));
                 }
                 let symbol = object.symbols.get(relocation.symbol as usize).context("a relocation names no symbol")?;
-                let Some(target) = symbol.section else { continue };
-                let text = object.sections.get(target as usize).is_some_and(|s| s.kind == Kind::Text);
+                let target_kind = symbol.section.and_then(|target| object.sections.get(target as usize)).map(|s| s.kind);
+                let code = match target_kind {
+                    Some(kind) => kind == Kind::Text,
+                    None => functions.contains(object.name(symbol)),
+                };
+                if relocation.kind == RelocationKind::Relative32 && code && section.kind != Kind::Unwind {
+                    faults.push(format!("{} names a function, and is neither a branch nor in an unwind table", place()));
+                }
+                let Some(target) = symbol.section.filter(|_| code) else {
+                    // A function of another cell: its start or nothing.
+                    if code && relocation.addend + bias != 0 {
+                        faults.push(format!("{} points inside {}", place(), plain(object.name(symbol))));
+                    }
+                    continue;
+                };
                 let value = symbol.value.wrapping_add_signed(relocation.addend + bias);
-                if !text || starts.contains(&(target, value)) {
+                if starts.contains(&(target, value)) {
                     continue;
                 }
                 if section.kind == Kind::Constant && relocation.kind == RelocationKind::Absolute64 {

@@ -26,7 +26,7 @@ pub struct Word {
     pub old: u64,
     /// What is there afterwards.
     pub new: u64,
-    /// Bytes: 4 or 8.
+    /// Bytes: 1, 4 or 8.
     pub width: u64,
 }
 

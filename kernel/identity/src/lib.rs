@@ -26,10 +26,9 @@ pub fn verify(world: &World) -> Result<Verified, Error> {
     let manifest = world.archive.manifest;
     let mut hashes = Vec::new();
     let mut changed = Vec::new();
-    for (_, cell) in world.graph.cells() {
+    for (id, cell) in world.graph.cells() {
         let hash = *blake3::hash(cell.object.bytes).as_bytes();
-        let listed = manifest.cells.iter().find(|listed| listed.name == cell.name);
-        if listed.is_none_or(|listed| listed.object_hash != hash) {
+        if world.hashes.get(id.0 as usize) != Some(&hash) {
             changed.push(String::from(cell.name));
         }
         let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();

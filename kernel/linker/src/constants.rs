@@ -14,9 +14,10 @@ use rustc_hash::{FxBuildHasher, FxHasher};
 pub(crate) struct Constant {
     pub address: u64,
     pub len: u64,
+    pub align: u64,
     /// Hash of the name of a static; 0 without one.
     pub name: u64,
-    /// Hash of bytes and name.
+    /// Hash of bytes, name and alignment.
     pub hash: u64,
     /// Copies that use it.
     pub users: u32,
@@ -25,7 +26,7 @@ pub(crate) struct Constant {
 }
 
 /// Constants by content.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     pub items: Vec<Constant>,
     heads: HashMap<u64, u32, FxBuildHasher>,
@@ -43,11 +44,12 @@ impl Key<'_> {
         let mut hasher = FxHasher::default();
         hasher.write(self.bytes);
         hasher.write_u64(self.name);
+        hasher.write_u64(self.align);
         hasher.finish()
     }
 }
 
-/// The hash of a static's name.
+/// The hash of a static's name; never 0.
 pub(crate) fn name_hash(name: &str) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write(name.as_bytes());
@@ -60,7 +62,7 @@ impl Pool {
         let mut next = self.heads.get(&hash).copied().unwrap_or(0);
         while let Some(index) = next.checked_sub(1) {
             let item = &self.items[index as usize];
-            let fits = item.len == key.bytes.len() as u64 && item.name == key.name && item.address % key.align == 0;
+            let fits = item.len == key.bytes.len() as u64 && item.name == key.name && item.align == key.align;
             if fits && read(item) == key.bytes {
                 return Some(index);
             }
@@ -79,6 +81,33 @@ impl Pool {
         index
     }
 
+    /// Takes a constant out of the chain of its hash; its number stays.
+    fn unchain(&mut self, index: u32) {
+        let hash = self.items[index as usize].hash;
+        let after = self.items[index as usize].next;
+        let mut at = self.heads.get(&hash).copied().unwrap_or(0);
+        if at == index + 1 {
+            self.heads.insert(hash, after);
+            return;
+        }
+        while let Some(item) = at.checked_sub(1) {
+            at = self.items[item as usize].next;
+            if at == index + 1 {
+                self.items[item as usize].next = after;
+            }
+        }
+    }
+
+    /// A constant's bytes are being overwritten: from now on it is found by these.
+    pub fn rekey(&mut self, index: u32, hash: u64) {
+        self.unchain(index);
+        let head = self.heads.entry(hash).or_insert(0);
+        let item = &mut self.items[index as usize];
+        item.hash = hash;
+        item.next = *head;
+        *head = index + 1;
+    }
+
     /// Bytes of all constants in use.
     pub fn bytes(&self) -> u64 {
         self.items.iter().filter(|item| item.users > 0).map(|item| item.len).sum()
@@ -87,6 +116,6 @@ impl Pool {
 
 impl Constant {
     pub fn new(key: &Key<'_>, hash: u64, address: u64) -> Constant {
-        Constant { address, len: key.bytes.len() as u64, name: key.name, hash, users: 0, next: 0 }
+        Constant { address, len: key.bytes.len() as u64, align: key.align, name: key.name, hash, users: 0, next: 0 }
     }
 }

@@ -46,12 +46,14 @@ pub enum Error {
     Duplicate { symbol: String, first: String, second: String },
     #[error("cell {cell} needs symbol {symbol}, which no cell defines")]
     Undefined { cell: String, symbol: String },
+    #[error("cell {cell} needs symbol {symbol} of cell {definer}, which is not linked")]
+    Unlinked { cell: String, symbol: String, definer: String },
     #[error("cell {cell} has writable data {symbol} in section {section}: a cell may keep no state of its own")]
     Writable { cell: String, section: String, symbol: String },
-    #[error("cell {cell}: hosted static {symbol} has {found} bytes, expected {expected} as before")]
+    #[error("cell {cell}: {symbol}, which outlives the cell's copies, has {found} bytes, expected {expected} as before")]
     HostedSize { cell: String, symbol: String, expected: u64, found: u64 },
-    #[error("cell {cell}: section {section} is a per-CPU value with an initial value, expected zeros")]
-    PerCpuValue { cell: String, section: String },
+    #[error("cell {cell}: section {section} has an initial value, expected zeros: caches are wiped, each CPU has its own copy")]
+    NotZero { cell: String, section: String },
     #[error("cell {cell}: relocation at {section}+{offset:#x} to {target} does not fit: {value:#x} is out of reach")]
     Overflow { cell: String, section: String, offset: u64, target: String, value: u64 },
     #[error("cell {cell}: relocation at {section}+{offset:#x} to {target} is of a kind that is not allowed here ({what})")]
@@ -66,6 +68,8 @@ pub enum Error {
     OutOfMemory(#[from] OutOfMemory),
     #[error("cell {cell}: memory at {address:#x} differs from what the object says: expected {expected:#04x}, found {found:#04x}")]
     Differs { cell: String, address: u64, expected: u8, found: u8 },
+    #[error("cell {cell}: {len} bytes at {address:#x} cannot be read")]
+    Unreadable { cell: String, address: u64, len: u64 },
 }
 
 impl Error {
@@ -76,14 +80,16 @@ impl Error {
             | Error::Object { cell, .. }
             | Error::Taken { cell }
             | Error::Undefined { cell, .. }
+            | Error::Unlinked { cell, .. }
             | Error::Writable { cell, .. }
             | Error::HostedSize { cell, .. }
-            | Error::PerCpuValue { cell, .. }
+            | Error::NotZero { cell, .. }
             | Error::Overflow { cell, .. }
             | Error::Disallowed { cell, .. }
             | Error::Unwind { cell, .. }
             | Error::TooDeep { cell, .. }
-            | Error::Differs { cell, .. } => Some(cell),
+            | Error::Differs { cell, .. }
+            | Error::Unreadable { cell, .. } => Some(cell),
             Error::NoRoom { .. } | Error::OutOfMemory(_) => None,
         }
     }

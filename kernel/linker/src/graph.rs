@@ -1,13 +1,16 @@
 //! The graph: every cell, what it defines, what it refers to, and where its running copy lies.
 
 use crate::{
+    PAGE,
     constants::Pool,
     error::Error,
     object::{Kind, Object, SymbolKind},
     place::{Placement, Span},
     thunks::Thunks,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::ops::Deref;
+use core::cmp::Reverse;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
@@ -36,8 +39,11 @@ pub struct Places {
     pub per_cpu: u64,
 }
 
+/// The highest address at which an area may end: beyond it, sums of an address and of what one object needs could wrap.
+const CEILING: u64 = u64::MAX - (1 << 28) + 1;
+
 /// One function of a cell; functions are sorted by section and value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function {
     /// Index of its section.
     pub section: u32,
@@ -65,9 +71,9 @@ pub enum Target {
     Number(u64),
 }
 
-/// A cell in the graph.
+/// A cell's object and what is known of it: the same for all its copies.
 #[derive(Debug)]
-pub struct Cell<'a> {
+pub struct Unit<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its version.
@@ -80,12 +86,29 @@ pub struct Cell<'a> {
     pub(crate) jump_tables: Vec<bool>,
     /// By section: the static that begins it, as its symbol's index; 0 for none.
     pub(crate) statics: Vec<u32>,
+}
+
+/// A cell in the graph.
+#[derive(Clone, Debug)]
+pub struct Cell<'a> {
+    /// Its object.
+    pub unit: Arc<Unit<'a>>,
     /// By symbol, once the cell has been linked.
-    pub(crate) targets: Vec<Target>,
+    pub(crate) targets: Arc<[Target]>,
     /// Where its running copy lies, once it has been linked.
-    pub placement: Option<Placement>,
+    pub placement: Option<Arc<Placement>>,
     /// How often it has been given a new copy.
     pub reseated: u32,
+    /// It has been removed; its number waits for a cell of the same name.
+    pub(crate) gone: bool,
+}
+
+impl<'a> Deref for Cell<'a> {
+    type Target = Unit<'a>;
+
+    fn deref(&self) -> &Unit<'a> {
+        &self.unit
+    }
 }
 
 /// Where an address lies.
@@ -105,24 +128,24 @@ pub(crate) struct HostedPlace {
     pub size: u64,
 }
 
-/// Identity of a value that outlives copies: (cell's name, symbol's or section's name).
-pub(crate) type Lasting<'a> = (&'a str, &'a str);
-
-/// Cells and all that lies between them.
-#[derive(Debug)]
+/// Cells and all that lies between them. A clone shares objects and placements with the original: that is how a change is
+/// staged beside what runs.
+#[derive(Clone, Debug)]
 pub struct Graph<'a> {
     pub(crate) cells: Vec<Cell<'a>>,
     pub(crate) globals: HashMap<&'a str, (CellId, u32), FxBuildHasher>,
-    pub(crate) allowed: HashMap<&'a str, (), FxBuildHasher>,
-    pub(crate) hosted: HashMap<Lasting<'a>, HostedPlace, FxBuildHasher>,
-    pub(crate) per_cpu: HashMap<Lasting<'a>, u64, FxBuildHasher>,
+    pub(crate) allowed: HashMap<String, (), FxBuildHasher>,
+    /// By identity, see [`Unit::lasting`].
+    pub(crate) hosted: HashMap<String, HostedPlace, FxBuildHasher>,
+    pub(crate) per_cpu: HashMap<String, HostedPlace, FxBuildHasher>,
     pub(crate) constants: Pool,
     pub(crate) thunks: Thunks,
     pub(crate) places: Places,
+    pub(crate) ends: Places,
 }
 
 impl<'a> Graph<'a> {
-    /// A graph without cells, whose areas begin at `places`.
+    /// A graph without cells, whose areas begin at `places` and are not bounded.
     pub fn new(places: Places) -> Graph<'a> {
         Graph {
             cells: Vec::new(),
@@ -133,12 +156,25 @@ impl<'a> Graph<'a> {
             constants: Pool::default(),
             thunks: Thunks::default(),
             places,
+            ends: Places { text: CEILING, constants: CEILING, thunks: CEILING, hosted: CEILING, per_cpu: CEILING },
         }
     }
 
+    /// Bounds the areas: nothing is placed at `ends` or behind; of addresses, whole pages count.
+    pub fn limit(&mut self, ends: Places) {
+        let pages = |end: u64| end.min(CEILING) & !(PAGE - 1);
+        self.ends = Places {
+            text: pages(ends.text),
+            constants: pages(ends.constants),
+            thunks: pages(ends.thunks),
+            hosted: pages(ends.hosted),
+            per_cpu: ends.per_cpu.min(CEILING),
+        };
+    }
+
     /// Allows the writable static `symbol` (mangled): it lives longer than its cell, in the area of hosted statics.
-    pub fn allow_hosted(&mut self, symbol: &'a str) {
-        self.allowed.insert(symbol, ());
+    pub fn allow_hosted(&mut self, symbol: &str) {
+        self.allowed.insert(String::from(symbol), ());
     }
 
     /// Takes a cell in: from now on others can be resolved against it.
@@ -146,25 +182,40 @@ impl<'a> Graph<'a> {
     /// # Errors
     /// [`Error::Taken`] and [`Error::Duplicate`]; the graph is then as before.
     pub fn add(&mut self, name: &'a str, version: &'a str, object: Object<'a>) -> Result<CellId, Error> {
-        if self.cells.iter().any(|cell| cell.name == name) {
+        if self.find(name).is_some() {
             return Err(Error::Taken { cell: String::from(name) });
         }
-        let id = CellId(self.cells.len() as u32);
+        let freed = self.cells.iter().position(|cell| cell.gone && cell.name == name);
+        let id = CellId(freed.unwrap_or(self.cells.len()) as u32);
+        let unit = Arc::new(Unit::new(name, version, object));
+        self.add_names(id, &unit)?;
+        let reseated = freed.map_or(0, |index| self.cells[index].reseated);
+        let cell = Cell { unit, targets: Arc::from([]), placement: None, reseated, gone: false };
+        match freed {
+            Some(index) => self.cells[index] = cell,
+            None => self.cells.push(cell),
+        }
+        Ok(id)
+    }
+
+    /// Makes a cell's names known.
+    pub(crate) fn add_names(&mut self, id: CellId, unit: &Arc<Unit<'a>>) -> Result<(), Error> {
+        let object = &unit.object;
         for (index, symbol) in object.symbols.iter().enumerate().filter(|(_, symbol)| symbol.is_exported()) {
             let symbol_name = object.name(symbol);
             if let Some(&(first, _)) = self.globals.get(symbol_name) {
-                self.globals.retain(|_, &mut (cell, _)| cell != id);
-                let first = self.cells.get(first.index()).map_or(name, |cell| cell.name);
-                return Err(Error::Duplicate { symbol: String::from(symbol_name), first: String::from(first), second: String::from(name) });
+                self.drop_names(id);
+                let first = if first == id { unit.name } else { self.cells[first.index()].name };
+                return Err(Error::Duplicate { symbol: String::from(symbol_name), first: String::from(first), second: String::from(unit.name) });
             }
             self.globals.insert(symbol_name, (id, index as u32));
         }
-        let functions = functions(&object);
-        let statics = statics(&object);
-        let mut cell = Cell { name, version, functions, jump_tables: Vec::new(), statics, targets: Vec::new(), placement: None, reseated: 0, object };
-        cell.jump_tables = cell.find_jump_tables();
-        self.cells.push(cell);
-        Ok(id)
+        Ok(())
+    }
+
+    /// Forgets a cell's names.
+    pub(crate) fn drop_names(&mut self, id: CellId) {
+        self.globals.retain(|_, (cell, _)| *cell != id);
     }
 
     /// Takes cells out again that have not been linked: `from` and all that came after it.
@@ -174,8 +225,18 @@ impl<'a> Graph<'a> {
     }
 
     /// The cells, by number.
-    pub fn cells(&self) -> impl ExactSizeIterator<Item = (CellId, &Cell<'a>)> {
-        self.cells.iter().enumerate().map(|(index, cell)| (CellId(index as u32), cell))
+    pub fn cells(&self) -> impl Iterator<Item = (CellId, &Cell<'a>)> {
+        self.cells.iter().enumerate().filter(|(_, cell)| !cell.gone).map(|(index, cell)| (CellId(index as u32), cell))
+    }
+
+    /// How many cells there are.
+    pub fn count(&self) -> usize {
+        self.cells().count()
+    }
+
+    /// Numbers that have been given to cells: every [`CellId`] is below.
+    pub fn numbers(&self) -> usize {
+        self.cells.len()
     }
 
     /// A cell.
@@ -185,7 +246,7 @@ impl<'a> Graph<'a> {
 
     /// The cell of that name.
     pub fn find(&self, name: &str) -> Option<CellId> {
-        self.cells.iter().position(|cell| cell.name == name).map(|index| CellId(index as u32))
+        self.cells().find(|(_, cell)| cell.name == name).map(|(id, _)| id)
     }
 
     /// Where the areas end.
@@ -246,7 +307,42 @@ impl<'a> Graph<'a> {
     }
 }
 
-impl<'a> Cell<'a> {
+impl<'a> Unit<'a> {
+    pub(crate) fn new(name: &'a str, version: &'a str, object: Object<'a>) -> Unit<'a> {
+        let (functions, statics) = (functions(&object), statics(&object));
+        let mut unit = Unit { name, version, object, functions, jump_tables: Vec::new(), statics };
+        unit.jump_tables = unit.find_jump_tables();
+        unit
+    }
+
+    /// The symbol of the static that begins a section.
+    pub(crate) fn static_name(&self, section: u32) -> Option<&'a str> {
+        match self.statics[section as usize] {
+            0 => None,
+            index => Some(self.object.name(&self.object.symbols[index as usize])),
+        }
+    }
+
+    /// The identity of a value that outlives copies: its cell, and its symbol or section; for a cache its size too, since a
+    /// cache of another size is another cache.
+    pub(crate) fn lasting(&self, section: u32) -> String {
+        let place = &self.object.sections[section as usize];
+        match (place.kind, self.static_name(section)) {
+            (Kind::Cache, _) => alloc::format!("{} {} {}", self.name, place.name, place.size),
+            (_, Some(symbol)) => alloc::format!("{} {symbol}", self.name),
+            (_, None) => alloc::format!("{} {}", self.name, place.name),
+        }
+    }
+
+    /// Whether a section's content is shared through the pool of constants.
+    pub(crate) fn is_interned(&self, section: u32) -> bool {
+        match self.object.sections[section as usize].kind {
+            Kind::Constant => !self.jump_tables[section as usize],
+            Kind::Mergeable { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether a function begins there.
     pub(crate) fn is_function_start(&self, section: u32, value: u64) -> bool {
         let at = self.functions.partition_point(|f| (f.section, f.value) < (section, value));
@@ -294,9 +390,12 @@ impl<'a> Cell<'a> {
         (sum(|k| k == Kind::Text), sum(|k| matches!(k, Kind::Constant | Kind::Mergeable { .. })))
     }
 
+}
+
+impl Cell<'_> {
     /// The address range of the running copy.
     pub fn span(&self) -> Option<Span> {
-        self.placement.as_ref().map(Placement::copy)
+        self.placement.as_ref().map(|placement| placement.copy())
     }
 }
 
@@ -321,7 +420,8 @@ fn functions(object: &Object<'_>) -> Vec<Function> {
             Some(Function { section, value: symbol.value, size: symbol.size, symbol: index as u32 })
         })
         .collect();
-    functions.sort_unstable();
+    // Of two names for one place the longer function stands for both.
+    functions.sort_unstable_by_key(|f| (f.section, f.value, Reverse(f.size), f.symbol));
     functions.dedup_by_key(|f| (f.section, f.value));
     functions
 }

@@ -23,10 +23,13 @@
 extern crate alloc;
 
 mod constants;
+mod equal;
 mod error;
 mod graph;
+mod lay;
 mod object;
 mod place;
+mod read;
 mod relocate;
 mod stage;
 mod thunks;
@@ -34,10 +37,10 @@ mod unwind_table;
 mod verify;
 
 pub use error::{Error, ObjectError, OutOfMemory};
-pub use graph::{Cell, CellId, Function, Graph, Located, Places, Target};
+pub use graph::{Cell, CellId, Function, Graph, Located, Places, Target, Unit};
 pub use object::{Binding, Kind, Object, Relocation, RelocationKind, Section, Symbol, SymbolKind};
 pub use place::{Branch, Placement, Span};
-pub use stage::{Patch, Staged};
+pub use stage::{Change, Follow, Move, Patch, Replaced, Staged};
 pub use thunks::THUNK_BYTES;
 pub use unwind_table::for_thunks;
 
@@ -63,6 +66,12 @@ pub trait Memory {
     /// # Errors
     /// [`OutOfMemory`]; the link then fails, and what it had backed is given back by whoever provided it.
     fn back(&mut self, address: u64, len: u64, access: Access) -> Result<(), OutOfMemory>;
+
+    /// Where `len` bytes of text are to lie, if not behind the last.
+    fn room_for_text(&mut self, len: u64) -> Option<u64> {
+        let _ = len;
+        None
+    }
 
     /// Bytes that this link has backed.
     fn bytes_mut(&mut self, address: u64, len: u64) -> &mut [u8];

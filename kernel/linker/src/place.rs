@@ -15,7 +15,7 @@
 
 use crate::{
     PAGE,
-    graph::{Cell, Target},
+    graph::Unit,
     object::Kind,
     round_up,
     unwind_table,
@@ -48,8 +48,10 @@ impl Span {
 pub struct Branch {
     /// Offset of the 32-bit field in the copy's text, in bytes.
     pub at: u32,
-    /// The function.
-    pub target: Target,
+    /// Index of the symbol.
+    pub symbol: u32,
+    /// Offset of the function from the symbol, in bytes.
+    pub offset: i64,
 }
 
 /// An element of a mergeable section: its offset there, and its address in the pool.
@@ -60,7 +62,7 @@ pub(crate) struct Piece {
 }
 
 /// Where a copy lies.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Placement {
     /// Its text, in bytes used; the pages end at `tables.address`.
     pub text: Span,
@@ -84,18 +86,20 @@ pub struct Placement {
 
 impl Placement {
     /// Places the parts of a copy, from `base` on. Shared parts are not placed yet.
-    pub(crate) fn new(cell: &Cell<'_>, base: u64) -> Placement {
+    pub(crate) fn new(cell: &Unit<'_>, base: u64) -> Placement {
         let sections = &cell.object.sections;
         let mut at = alloc::vec![0; sections.len()];
         let mut next = base;
         let mut lay = |next: &mut u64, want: &dyn Fn(usize, Kind) -> bool| {
-            let start = *next;
+            let mut start = None;
             for (index, section) in sections.iter().enumerate().filter(|(i, s)| want(*i, s.kind)) {
                 *next = round_up(*next, section.align);
+                start = start.or(Some(*next));
                 at[index] = *next;
                 *next += section.size;
             }
-            Span { address: start, len: *next - start }
+            let address = start.unwrap_or(*next);
+            Span { address, len: *next - address }
         };
         let text = lay(&mut next, &|_, kind| kind == Kind::Text);
         next = round_up(next, PAGE);
@@ -116,15 +120,20 @@ impl Placement {
         Span { address: self.text.address, len: self.end - self.text.address }
     }
 
-    /// The address of a place in a section.
+    /// The address of a place in a section. In a mergeable section, whose elements lie apart, it is a place in the element
+    /// that holds `offset`, in the last one if none does.
     pub fn address(&self, section: u32, offset: u64) -> u64 {
         let base = self.at[section as usize];
         if base != 0 {
             return base.wrapping_add(offset);
         }
-        let Ok(found) = self.pieces.binary_search_by_key(&section, |(s, _)| *s) else { return 0 };
-        let pieces = &self.pieces[found].1;
+        let pieces = self.pieces(section);
         let index = pieces.partition_point(|piece| piece.offset <= offset).saturating_sub(1);
         pieces.get(index).map_or(0, |piece| piece.address.wrapping_add(offset.wrapping_sub(piece.offset)))
+    }
+
+    /// The elements of a mergeable section that is shared by element.
+    pub(crate) fn pieces(&self, section: u32) -> &[Piece] {
+        self.pieces.binary_search_by_key(&section, |(s, _)| *s).map_or(&[], |found| &self.pieces[found].1)
     }
 }

@@ -19,10 +19,12 @@ pub(crate) struct Thunk {
     pub cell: CellId,
     pub section: u32,
     pub value: u64,
+    /// Its function is one of a replaced object that the new one does not lead on: it stays where it leads.
+    pub orphan: bool,
 }
 
 /// All thunks.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Thunks {
     pub list: Vec<Thunk>,
     index: HashMap<(CellId, u32, u64), u64, FxBuildHasher>,
@@ -36,6 +38,21 @@ impl Thunks {
     pub fn insert(&mut self, thunk: Thunk) {
         self.index.insert((thunk.cell, thunk.section, thunk.value), thunk.address);
         self.list.push(thunk);
+    }
+
+    /// Leads the thunks of a replaced cell to the functions of its new object, where `follow` knows them; the others stay
+    /// with the old copy.
+    pub fn rehome(&mut self, cell: CellId, follow: impl Fn(u32, u64) -> Option<(u32, u64)>) {
+        for thunk in self.list.iter_mut().filter(|thunk| thunk.cell == cell && !thunk.orphan) {
+            self.index.remove(&(cell, thunk.section, thunk.value));
+            match follow(thunk.section, thunk.value) {
+                Some((section, value)) => (thunk.section, thunk.value) = (section, value),
+                None => thunk.orphan = true,
+            }
+        }
+        for thunk in self.list.iter().filter(|thunk| thunk.cell == cell && !thunk.orphan) {
+            self.index.insert((cell, thunk.section, thunk.value), thunk.address);
+        }
     }
 
     pub fn bytes(&self) -> u64 {

@@ -6,29 +6,26 @@ use crate::{
     graph::{CellId, Graph},
     object::Kind,
     relocate::{Site, View},
-    thunks, unwind_table,
+    unwind_table,
 };
 use alloc::{string::String, vec::Vec};
-
-impl<'a> View<'_, 'a> {
-    /// The address of a place of a cell, in its staged copy if there is one.
-    pub(crate) fn address(&self, cell: CellId, section: u32, value: u64) -> u64 {
-        let staged = self.draft.and_then(|draft| draft.placement(cell));
-        staged.or_else(|| self.graph.cell(cell).placement.as_ref()).map_or(0, |placement| placement.address(section, value))
-    }
-}
 
 impl<'a> Graph<'a> {
     /// Computes a running cell again from its object and compares it with memory.
     ///
     /// # Errors
-    /// [`Error::Differs`] with the first byte that is not as it should be, or what linking it would answer.
+    /// [`Error::Differs`] with the first byte that is not as it should be, [`Error::Unreadable`], or what linking it would
+    /// answer.
     pub fn verify(&self, id: CellId, memory: &dyn Memory) -> Result<(), Error> {
         let cell = self.cell(id);
         let Some(placement) = &cell.placement else { return Ok(()) };
-        let view = View { graph: self, draft: None };
+        let view = View { graph: self };
         let compare = |address: u64, expected: &[u8]| {
-            let found = memory.bytes(address, expected.len() as u64);
+            let len = expected.len() as u64;
+            let found = if len == 0 { &[] } else { memory.bytes(address, len) };
+            if found.len() != expected.len() {
+                return Err(Error::Unreadable { cell: String::from(cell.name), address, len });
+            }
             match expected.iter().zip(found).position(|(a, b)| a != b) {
                 None => Ok(()),
                 Some(at) => Err(Error::Differs { cell: String::from(cell.name), address: address + at as u64, expected: expected[at], found: found[at] }),
@@ -43,10 +40,10 @@ impl<'a> Graph<'a> {
             let address = placement.at[number as usize];
             if address == 0 {
                 // A mergeable section: its elements lie apart.
-                let mut at = 0;
-                while at < section.bytes.len() {
-                    compare(placement.address(number, at as u64), &section.bytes[at..=at])?;
-                    at += 1;
+                let pieces = placement.pieces(number);
+                for (index, piece) in pieces.iter().enumerate() {
+                    let end = pieces.get(index + 1).map_or(section.bytes.len(), |next| next.offset as usize);
+                    compare(piece.address, &section.bytes[piece.offset as usize..end])?;
                 }
                 continue;
             }
@@ -55,12 +52,9 @@ impl<'a> Graph<'a> {
             view.render(&Site { id, cell, targets: &cell.targets, section: number, address }, &mut bytes)?;
             compare(address, &bytes)?;
         }
-        let table = memory.bytes(placement.unwind.address, placement.unwind.len);
-        compare(placement.index.address, &unwind_table::index(cell, table, placement.unwind.address, placement.text, placement.index.address)?)?;
-        for thunk in self.thunks.list.iter().filter(|thunk| thunk.cell == id) {
-            if let Some(expected) = thunks::encode(thunk.address, placement.address(thunk.section, thunk.value)) {
-                compare(thunk.address, &expected)?;
-            }
+        compare(placement.index.address, &unwind_table::index(cell, placement, memory)?)?;
+        for thunk in self.thunks.list.iter().filter(|thunk| thunk.cell == id && !thunk.orphan) {
+            compare(thunk.address, &view.encode(thunk)?)?;
         }
         Ok(())
     }

@@ -32,16 +32,17 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     }
     let rehearsal = rehearse(&archive, &mut graph)?;
     let (shared, hosted) = adopt(&rehearsal)?;
-    let copies = (0..graph.cells().len()).map(|_| Copy { mappings: Vec::new() }).collect();
+    let copies = (0..graph.numbers()).map(|_| Copy { mappings: Vec::new() }).collect();
     let map = Map::new(core::iter::empty());
     let running_id = archive.manifest.image_id;
-    let mut world = World { archive, running_id, graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, map };
+    let mut world = World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, map };
     world.distribute(shared);
-    world.map = world.new_map(&[]);
+    world.map = world.running_map();
     world.map.install();
     link_rest(&mut world)?;
-    world.map = world.new_map(&[]);
+    world.map = world.running_map();
     world.map.install();
+    world.hashes = world.hashes_of_archive();
     for refused in &world.refused {
         log::error!("cell {} was refused: {}", refused.cell, refused.why);
     }
@@ -106,19 +107,22 @@ fn link_rest(world: &mut World) -> Result<(), Error> {
     }
     loop {
         refuse_unresolved(world, &mut objects);
-        let first = CellId(world.graph.cells().len() as u32);
+        let first = CellId(world.graph.numbers() as u32);
         let (linked, back) = try_link(world, objects);
         match linked {
             Ok(live) => {
                 let (code, hosted) = live.seal()?;
-                world.copies.resize_with(world.graph.cells().len(), || Copy { mappings: Vec::new() });
+                world.copies.resize_with(world.graph.numbers(), || Copy { mappings: Vec::new() });
                 world.hosted.extend(hosted);
                 world.distribute(code);
                 return Ok(());
             }
             Err(error) => {
                 objects = back;
-                objects.extend(world.graph.forget(first).into_iter().map(|cell| (cell.name, cell.version, cell.object)));
+                objects.extend(world.graph.forget(first).into_iter().filter_map(|cell| {
+                    let (name, version, bytes) = (cell.name, cell.version, cell.object.bytes);
+                    Some((name, version, Object::parse(bytes).ok()?))
+                }));
                 let guilty = error.cell().and_then(|cell| objects.iter().position(|(name, ..)| *name == cell));
                 let Some(guilty) = guilty else { return Err(error.into()) };
                 let (cell, ..) = objects.remove(guilty);
@@ -168,6 +172,16 @@ fn refuse_unresolved(world: &mut World, objects: &mut Objects) {
 }
 
 impl World {
+    /// By cell: the hash that the archive's manifest lists.
+    fn hashes_of_archive(&self) -> Vec<[u8; 32]> {
+        let mut hashes = alloc::vec![[0; 32]; self.graph.numbers()];
+        for (id, cell) in self.graph.cells() {
+            let listed = self.archive.manifest.cells.iter().find(|listed| listed.name == cell.name);
+            hashes[id.0 as usize] = listed.map_or([0; 32], |listed| listed.object_hash);
+        }
+        hashes
+    }
+
     /// Gives each mapping to the copy it belongs to; the others are shared: constants and thunks.
     pub fn distribute(&mut self, mappings: Vec<CodeMapping>) {
         for mapping in mappings {

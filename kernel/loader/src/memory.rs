@@ -8,11 +8,18 @@ use paging::{CodeMapping, Mapping};
 /// Memory of one link: fresh pages at their final address, writable until [`seal`](Live::seal).
 #[derive(Debug, Default)]
 pub struct Live {
+    /// Where text is to lie, if it is not to follow the last.
+    text: Option<u64>,
     code: Vec<(CodeMapping, Access)>,
     hosted: Vec<Mapping>,
 }
 
 impl Live {
+    /// Memory for a link whose text is to lie at an address.
+    pub fn at(text: u64) -> Live {
+        Live { text: Some(text), ..Live::default() }
+    }
+
     /// Gives each page its final access, and the mappings to whoever keeps them.
     ///
     /// # Errors
@@ -54,6 +61,10 @@ impl Memory for Live {
             self.code.push((paging::map_code(address, pages).map_err(refuse)?, access));
         }
         Ok(())
+    }
+
+    fn room_for_text(&mut self, _: u64) -> Option<u64> {
+        self.text
     }
 
     fn bytes_mut(&mut self, address: u64, len: u64) -> &mut [u8] {

@@ -33,7 +33,7 @@ pub fn name(world: &World, address: u64) -> Option<Named> {
 impl World {
     /// Names a place by its cell's number and its offset in the copy's text, as a trace keeps it.
     pub fn name_in_cell(&self, cell: u32, offset: u64) -> Option<Named> {
-        let placement = self.graph.cells().nth(cell as usize)?.1.placement.as_ref()?;
+        let placement = self.graph.cells().find(|(id, _)| id.0 == cell)?.1.placement.as_ref()?;
         name(self, placement.text.address + offset)
     }
 

@@ -3,7 +3,7 @@
 use crate::{archive::Archive, error::Error, memory::Running, text_map::Map};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use handoff::layout::{PAGE, TEXT};
-use linker::{CellId, Graph, Placement, Span};
+use linker::{CellId, Graph, Placement, Replaced, Span, Staged};
 use paging::{CodeMapping, Mapping};
 use state_db::{State, cached};
 use sync::Exclusive;
@@ -22,12 +22,10 @@ pub struct Copy {
 /// A copy that has been replaced and is still in use.
 #[derive(Debug)]
 pub struct OldCopy {
-    /// The cell.
-    pub cell: CellId,
-    /// Which copy of it, counted from 0.
-    pub copy: u32,
-    /// Where it lies.
-    pub placement: Placement,
+    /// What it was.
+    pub replaced: Replaced<'static>,
+    /// Its name.
+    pub name: &'static str,
     /// Its pages.
     pub memory: Copy,
     /// Who still uses it: a sentence for each.
@@ -52,6 +50,8 @@ pub struct World {
     pub running_id: [u8; 32],
     /// The cells and what lies between them.
     pub graph: Graph<'static>,
+    /// By cell: BLAKE3 of its object.
+    pub hashes: Vec<[u8; 32]>,
     /// By cell: the memory of its running copy.
     pub copies: Vec<Copy>,
     /// Copies that have been replaced and are still in use.
@@ -116,7 +116,7 @@ impl World {
     /// [`Error::NoRoom`].
     pub fn room_for_text(&self, len: u64) -> Result<u64, Error> {
         let running = self.graph.cells().filter_map(|(_, cell)| cell.span());
-        let mut used: Vec<Span> = running.chain(self.old.iter().map(|old| old.placement.copy())).collect();
+        let mut used: Vec<Span> = running.chain(self.old.iter().map(|old| old.replaced.placement.copy())).collect();
         used.sort_unstable_by_key(|span| span.address);
         let fits = |from: u64, to: u64| {
             let mut at = from;
@@ -132,19 +132,24 @@ impl World {
         fits(next, TEXT.end).or_else(|| fits(TEXT.start, TEXT.end)).ok_or(Error::NoRoom(len))
     }
 
-    /// A map of everything that runs, and of old copies, but for `staged` cells as they will lie.
-    pub fn new_map(&self, staged: &[(CellId, &Placement)]) -> Box<Map> {
-        let running = self.graph.cells().filter_map(|(id, cell)| {
-            let new = staged.iter().find(|(staged, _)| *staged == id).map(|(_, placement)| *placement);
-            let copy = cell.reseated + u32::from(new.is_some());
-            Some((id.0, copy, 0, new.or(cell.placement.as_ref())?))
+    /// A map of everything that runs.
+    pub(crate) fn running_map(&self) -> Box<Map> {
+        Map::new(self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?))))
+    }
+
+    /// A map of everything as it will run once `staged` is committed, and of all copies that it replaces.
+    pub fn next_map(&self, staged: &Staged<'static>) -> Box<Map> {
+        let next = staged.next().cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?)));
+        let same = |id: CellId, placement: &Placement| {
+            let now = staged.next().cells().find(|(other, _)| *other == id).and_then(|(_, cell)| cell.placement.as_deref());
+            now.is_some_and(|now| now.text.address == placement.text.address)
+        };
+        let replaced = self.graph.cells().filter_map(|(id, cell)| {
+            let placement = cell.placement.as_deref().filter(|placement| !same(id, placement))?;
+            Some((id.0, cell.reseated, unwind::OLD_COPY, placement))
         });
-        let replaced = staged.iter().filter_map(|(id, _)| {
-            let cell = self.graph.cell(*id);
-            Some((id.0, cell.reseated, unwind::OLD_COPY, cell.placement.as_ref()?))
-        });
-        let old = self.old.iter().map(|old| (old.cell.0, old.copy, unwind::OLD_COPY, &old.placement));
-        Map::new(running.chain(replaced).chain(old))
+        let old = self.old.iter().map(|old| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
+        Map::new(next.chain(replaced).chain(old))
     }
 
     /// Compares every byte of every running cell with what its object says.

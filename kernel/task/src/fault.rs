@@ -44,7 +44,8 @@ impl Tasks {
             let block = record.block.load(Ordering::Acquire) as *mut RegisterBlock;
             // SAFETY: the task does not run (this is the event kernel), so its block is valid.
             let open = unsafe { (*block).rflags } & INTERRUPTS_ON != 0;
-            let guarded = running && platform::cpu().preempt_depth.load(Ordering::Relaxed) != 0;
+            // A depth of 1 is the event kernel's own.
+            let guarded = running && platform::cpu().preempt_depth.load(Ordering::Relaxed) > 1;
             if open && !guarded && !record.unwinding.load(Ordering::Relaxed) && send(record, block, Cause::Kill, 0) {
                 record.killing.store(killing::FORCED, Ordering::Relaxed);
                 return Some(Some(now_ns + UNWIND_NS));

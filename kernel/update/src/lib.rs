@@ -10,8 +10,8 @@
 //! 1. Up to *apply* nothing that runs has changed: whatever fails until then leaves everything as it was.
 //! 2. A rendezvous that meets a stack it cannot walk, or a task that is being unwound, is given up and tried again; after
 //!    [`DEADLINE_NS`] the update is refused, with the task's name.
-//! 3. Frames move because the function they are in is the same, byte for byte, in the new copy; where in it a frame stands
-//!    the unwind tables say exactly.
+//! 3. Frames move where the function they are in is the same in the new copy; where in it a frame stands the unwind tables
+//!    say exactly. A frame in a function that has changed runs to its end in the old copy, which stays for it.
 #![no_std]
 #![allow(unsafe_code, reason = "hands a plan to the event kernel by address, and words of stacks to the applier")]
 
@@ -21,10 +21,12 @@ mod error;
 mod meeting;
 mod plan;
 mod reseat;
+mod transaction;
 
 pub use error::Error;
 pub use meeting::start;
-pub use reseat::{Done, reseat};
+pub use reseat::reseat;
+pub use transaction::{Done, Stage};
 
 /// How long an update waits for a moment at which every stack can be walked, in nanoseconds.
 pub const DEADLINE_NS: u64 = 3_000_000_000;

@@ -1,6 +1,6 @@
 //! The rendezvous: in the event kernel, while no task runs.
 
-use crate::plan::{Obstacle, Plan};
+use crate::plan::{Fate, Obstacle, Plan};
 use arrayvec::ArrayString;
 use core::fmt::Write;
 use interrupts::RegisterBlock;
@@ -29,7 +29,7 @@ pub fn start() -> Result<(), state_db::Error> {
 
 impl Rendezvous for Meeting {
     fn meet(&self, block: *mut RegisterBlock, argument: u64) -> Outcome {
-        // SAFETY: `reseat` passes its plan, which it does not touch until the rendezvous has answered.
+        // SAFETY: `Stage::apply` passes its plan, which it does not touch until the rendezvous has answered.
         let plan = unsafe { &mut *(argument as *mut Plan) };
         plan.begin();
         plan.note = None;
@@ -65,8 +65,10 @@ fn lead_frames(plan: &mut Plan, stopped: &Stopped) -> bool {
     }
     let mut room = true;
     let walked = unwind::walk(stopped.block, &stopped.bounds, stopped.base, &mut |frame| {
-        if let Some(new) = plan.moved(frame.pc, frame.exact) {
-            room &= plan.push_frame(frame.at as u64, frame.pc, new);
+        match plan.fate(frame.pc, frame.exact) {
+            Fate::None => {}
+            Fate::Moves(new) => room &= plan.push_frame(frame.at as u64, frame.pc, new),
+            Fate::Stays(text) => plan.pin(text),
         }
         Ok(())
     });

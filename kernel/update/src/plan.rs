@@ -3,15 +3,7 @@
 use alloc::vec::Vec;
 use applier::{Prepared, Word};
 use arrayvec::ArrayString;
-use linker::Placement;
-
-/// Text that moves as a whole: from a copy to another of the same object.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Move {
-    pub from: u64,
-    pub len: u64,
-    pub to: u64,
-}
+use linker::Move;
 
 /// Why a rendezvous was given up.
 #[derive(Clone, Debug)]
@@ -26,6 +18,8 @@ pub(crate) struct Plan {
     pub prepared: Prepared,
     /// Sorted by `from`.
     moves: Vec<Move>,
+    /// Text that is replaced: start and length, sorted.
+    old: Vec<(u64, u64)>,
     /// Words that do not depend on the moment.
     fixed: usize,
     /// Where the blob lies.
@@ -34,29 +28,54 @@ pub(crate) struct Plan {
     pub note: Option<Obstacle>,
     /// Frames that the last rendezvous led to new copies.
     pub frames: usize,
+    /// Starts of replaced texts in which a frame stays.
+    pub pinned: Vec<u64>,
+}
+
+/// Where a frame goes.
+pub(crate) enum Fate {
+    /// It is not in text that is replaced.
+    None,
+    /// To the same place in the new copy.
+    Moves(u64),
+    /// Its function has changed: it runs to its end in the old copy.
+    Stays(u64),
 }
 
 impl Plan {
-    pub fn new(prepared: Prepared, pairs: &[(&Placement, &Placement)], blob: u64) -> Plan {
-        let step = |(old, new): &(&Placement, &Placement)| Move { from: old.text.address, len: old.text.len, to: new.text.address };
-        let mut moves: Vec<Move> = pairs.iter().map(step).collect();
-        moves.sort_unstable_by_key(|step| step.from);
+    pub fn new(prepared: Prepared, moves: Vec<Move>, old: Vec<(u64, u64)>, blob: u64) -> Plan {
         let fixed = prepared.words().len();
-        Plan { prepared, moves, fixed, blob, note: None, frames: 0 }
+        // In the event kernel no memory is asked for: every text can be pinned once.
+        let pinned = Vec::with_capacity(old.len());
+        Plan { prepared, moves, old, fixed, blob, note: None, frames: 0, pinned }
     }
 
     /// Forgets the frames of a rendezvous that was given up.
     pub fn begin(&mut self) {
         self.prepared.truncate(self.fixed);
         self.frames = 0;
+        self.pinned.clear();
     }
 
-    /// Where a program counter moves. A return address belongs to the function before it.
-    pub fn moved(&self, pc: u64, exact: bool) -> Option<u64> {
+    /// What becomes of a program counter. A return address belongs to the function before it.
+    pub fn fate(&self, pc: u64, exact: bool) -> Fate {
         let within = if exact { pc } else { pc - 1 };
         let after = self.moves.partition_point(|step| step.from <= within);
-        let step = self.moves.get(after.checked_sub(1)?)?;
-        (within - step.from < step.len).then(|| pc - step.from + step.to)
+        if let Some(step) = after.checked_sub(1).map(|at| &self.moves[at]).filter(|step| within - step.from < step.len) {
+            return Fate::Moves(pc - step.from + step.to);
+        }
+        let after = self.old.partition_point(|(start, _)| *start <= within);
+        match after.checked_sub(1).map(|at| self.old[at]) {
+            Some((start, len)) if within - start < len => Fate::Stays(start),
+            _ => Fate::None,
+        }
+    }
+
+    /// Remembers that a frame stays in the text at `start`.
+    pub fn pin(&mut self, start: u64) {
+        if !self.pinned.contains(&start) && self.pinned.len() < self.pinned.capacity() {
+            self.pinned.push(start);
+        }
     }
 
     /// Adds the word of a frame; false if there is no room for it.

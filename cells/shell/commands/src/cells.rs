@@ -41,7 +41,7 @@ fn list(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     for refused in &world.refused {
         writeln!(call.out, "{:22} refused: {}", refused.cell, refused.why)?;
     }
-    writeln!(call.out, "{} cells, running {:.12}", world.graph.cells().len(), Id(&world.running_id))?;
+    writeln!(call.out, "{} cells, running {:.12}", world.graph.count(), Id(&world.running_id))?;
     Ok(())
 }
 
@@ -49,20 +49,18 @@ fn list_json(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     let nano_core = state_db::find::<starter::Boot>("boot")?
         .with(|boot| boot.nano_core_bytes.load(core::sync::atomic::Ordering::Relaxed))
         .map_err(state_db::Error::from)?;
-    let manifest = world.archive.manifest;
     json::object(call.out, |o| {
-        o.field("boot_id", json::Text(Id(&manifest.image_id)))?;
+        o.field("boot_id", json::Text(Id(&world.archive.manifest.image_id)))?;
         o.field("running_id", json::Text(Id(&world.running_id)))?;
         o.array("guests", |_| Ok(()))?;
         o.object("nano_core", |o| o.field("bytes_in_use", nano_core))?;
         o.array("cells", |list| {
-            for (_, cell) in world.graph.cells() {
+            for (id, cell) in world.graph.cells() {
                 let (text, rodata) = cell.sizes();
-                let listed = manifest.cells.iter().find(|listed| listed.name == cell.name);
                 list.object(|o| {
                     o.field("name", cell.name)?;
                     o.field("version", cell.version)?;
-                    o.field("object", listed.map(|listed| json::Text(Id(&listed.object_hash))))?;
+                    o.field("object", world.hashes.get(id.0 as usize).map(|hash| json::Text(Id(hash))))?;
                     o.field("text", text)?;
                     o.field("rodata", rodata)?;
                     o.field("address", json::Hex(cell.span().map_or(0, |span| span.address)))?;
@@ -81,9 +79,9 @@ fn list_old(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failur
         json::array(call.out, |list| {
             for old in &world.old {
                 list.object(|o| {
-                    o.field("name", world.graph.cell(old.cell).name)?;
-                    o.field("copy", old.copy)?;
-                    o.field("address", json::Hex(old.placement.text.address))?;
+                    o.field("name", old.name)?;
+                    o.field("copy", old.replaced.copy)?;
+                    o.field("address", json::Hex(old.replaced.placement.text.address))?;
                     o.array("pins", |pins| old.pins.iter().try_for_each(|pin| pins.item(pin.as_str())))
                 })?;
             }
@@ -93,8 +91,8 @@ fn list_old(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failur
         return Ok(());
     }
     for old in &world.old {
-        let name = world.graph.cell(old.cell).name;
-        writeln!(call.out, "{name} copy {} at {:#x}", old.copy, old.placement.text.address)?;
+        let name = old.name;
+        writeln!(call.out, "{name} copy {} at {:#x}", old.replaced.copy, old.replaced.placement.text.address)?;
         for pin in &old.pins {
             writeln!(call.out, "  {pin}")?;
         }
@@ -117,11 +115,11 @@ fn check(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failure> 
     if json {
         json::object(call.out, |o| {
             o.field("id", json::Text(Id(&verified.id)))?;
-            o.field("cells", world.graph.cells().len())
+            o.field("cells", world.graph.count())
         })?;
         writeln!(call.out)?;
     } else {
-        writeln!(call.out, "{} cells verified, id {}", world.graph.cells().len(), Id(&verified.id))?;
+        writeln!(call.out, "{} cells verified, id {}", world.graph.count(), Id(&verified.id))?;
     }
     Ok(())
 }

@@ -21,9 +21,9 @@ fn pages(placement: Option<&Placement>) -> u64 {
 
 fn mem(call: &mut Call<'_>) -> Result<Done, Failure> {
     let (text, rodata, thunks, old) = loader::with_world(|world| {
-        let text: u64 = world.graph.cells().map(|(_, cell)| pages(cell.placement.as_ref())).sum();
+        let text: u64 = world.graph.cells().map(|(_, cell)| pages(cell.placement.as_deref())).sum();
         let (rodata, thunks) = world.graph.shared_bytes();
-        let old: u64 = world.old.iter().map(|old| pages(Some(&old.placement))).sum();
+        let old: u64 = world.old.iter().map(|old| pages(Some(&old.replaced.placement))).sum();
         (text, rodata, thunks, old)
     })?;
     let (frames, code) = (frames::counts(), paging::counts());

@@ -1,0 +1,2 @@
+//! A byte device on a virtio console.
+#![no_std]

@@ -1,0 +1,168 @@
+//! The difference of two images, as the host offers it to a running system: the objects that differ, and what the host
+//! has proved about them from the debug information of both builds.
+//!
+//! The host only offers. What can be checked in the running system is checked there again: base id, object hashes, the
+//! target id over all cells, every symbol and relocation.
+#![no_std]
+
+extern crate alloc;
+
+use alloc::{string::String, vec::Vec};
+use manifest::{Hosted, Service};
+use serde::{Deserialize, Serialize};
+
+/// The format this crate reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// What the difference is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// No layout differs: code alone is replaced.
+    Code,
+    /// Layouts differ, and what holds values of these types is migrated.
+    Data,
+    /// It cannot be applied to a running system; a sentence for each reason.
+    Refused(Vec<String>),
+}
+
+/// What happens to a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// Its object is replaced by another.
+    Replace,
+    /// It is new.
+    Add,
+    /// It goes.
+    Remove,
+}
+
+/// A function of the base that the target's leads on: thunks of `old` move to `new`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// Mangled symbol in the base's object.
+    pub old: String,
+    /// Mangled symbol in the target's object.
+    pub new: String,
+}
+
+/// What happens to one cell, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What.
+    pub what: What,
+    /// The cell's name.
+    pub name: String,
+    /// Its version in the target; empty when it goes.
+    pub version: String,
+    /// BLAKE3 of its object in the base; zeros when it is new.
+    pub base_hash: [u8; 32],
+    /// BLAKE3 of its object in the target; zeros when it goes.
+    pub object_hash: [u8; 32],
+    /// The object; empty when it goes.
+    #[serde(with = "bytes")]
+    pub object: Vec<u8>,
+    /// Why it differs, for people: `body of state_db::publish`, `layout of task::Task` …
+    pub reasons: Vec<String>,
+    /// Functions that are the same in the sense of a caller through a pointer: path, signature and layouts are equal; for
+    /// closures, coroutines and their shims the code is equal too.
+    pub follow: Vec<Follow>,
+    /// Functions whose pointers stay on old code: what is printed as *not followed*.
+    pub not_followed: Vec<String>,
+    /// A member of the workspace.
+    pub own: bool,
+}
+
+/// A difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The id of the system it starts from.
+    pub base_id: [u8; 32],
+    /// The id of the system afterwards.
+    pub target_id: [u8; 32],
+    /// The toolchain of both.
+    pub toolchain: String,
+    /// What it is.
+    pub verdict: Verdict,
+    /// The cells that differ, sorted by name.
+    pub changes: Vec<Change>,
+    /// Types whose layout differs, for people.
+    pub layouts: Vec<String>,
+    /// The target's hosted statics.
+    pub hosted: Vec<Hosted>,
+    /// The target's services.
+    pub services: Vec<Service>,
+    /// `nano_core` differs too: that part waits for the next boot.
+    pub boot_pending: bool,
+}
+
+/// Why bytes are not a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// They cannot be read.
+    #[error("the bundle cannot be read: {0}")]
+    Malformed(postcard::Error),
+    /// Another format.
+    #[error("the bundle has format {found}, expected {FORMAT}")]
+    Format {
+        /// The format it has.
+        found: u32,
+    },
+    /// Bytes follow the bundle.
+    #[error("{0} bytes follow the bundle")]
+    Trailing(usize),
+}
+
+impl Bundle {
+    /// Reads a bundle.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn read(bytes: &[u8]) -> Result<Bundle, Error> {
+        let (bundle, rest) = postcard::take_from_bytes::<Bundle>(bytes).map_err(Error::Malformed)?;
+        if bundle.format != FORMAT {
+            return Err(Error::Format { found: bundle.format });
+        }
+        if !rest.is_empty() {
+            return Err(Error::Trailing(rest.len()));
+        }
+        Ok(bundle)
+    }
+
+    /// Writes a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], if memory runs out.
+    pub fn write(&self) -> Result<Vec<u8>, Error> {
+        postcard::to_allocvec(self).map_err(Error::Malformed)
+    }
+}
+
+/// Byte strings as such, not as sequences of numbers: one copy instead of a call for each byte.
+mod bytes {
+    use alloc::vec::Vec;
+    use core::fmt;
+    use serde::{Deserializer, Serializer, de::{Error, Visitor}};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                let mut copy = Vec::new();
+                copy.try_reserve_exact(bytes.len()).map_err(|_| E::custom("out of memory"))?;
+                copy.extend_from_slice(bytes);
+                Ok(copy)
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}

@@ -1,0 +1,2 @@
+//! The channel to the host: frames, offers, and lines to run.
+#![no_std]

@@ -1,0 +1,5 @@
+//! The linker from outside: damaged objects, generated worlds of cells, and the sentence of every refusal.
+#![allow(unsafe_code, reason = "an object's bytes have to begin at a multiple of eight")]
+
+mod damage;
+mod support;

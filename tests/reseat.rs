@@ -1,0 +1,84 @@
+//! Every plank is replaced by a second copy of itself, and nothing changes.
+
+use crate::bench::{Bench, Test, address, cell_names, equal, soon};
+use anyhow::{Context, Result, ensure};
+use delias::session::Session;
+use serde_json::json;
+
+pub const TESTS: &[Test] = &[
+    Test { name: "cells-verify", limit_s: 180, run: verify },
+    Test { name: "reseat-each", limit_s: 400, run: each },
+    Test { name: "reseat-all", limit_s: 300, run: all },
+    Test { name: "reseat-under-load", limit_s: 300, run: under_load },
+    Test { name: "reseat-keeps-memory", limit_s: 400, run: keeps_memory },
+];
+
+fn nothing_old(session: &mut Session) -> Result<()> {
+    soon("no old copy is left", || Ok(session.json("cells --old --json")? == json!([])))
+}
+
+fn verify(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.run("cells --verify")?);
+    Ok(())
+}
+
+fn each(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    let before = session.json("cells --json")?;
+    for name in cell_names(&before) {
+        ensure!(session.succeeds(&format!("reseat {name}"))?, "reseat {name} failed: {}", session.transcript());
+    }
+    let after = session.json("cells --json")?;
+    equal("the id afterwards", &after["running_id"], &before["boot_id"])?;
+    nothing_old(&mut session)?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed");
+    Ok(())
+}
+
+fn all(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    let before = session.json("cells --json")?;
+    ensure!(session.succeeds("reseat --all")?, "reseat --all failed: {}", session.transcript());
+    let after = session.json("cells --json")?;
+    for name in cell_names(&before) {
+        let (old, new) = (address(&before, &name), address(&after, &name));
+        ensure!(new.is_some() && old != new, "cell {name} was at {old:?} and is at {new:?}");
+    }
+    nothing_old(&mut session)?;
+    for name in cell_names(&before) {
+        let old = address(&before, &name).context("a cell without an address")?;
+        ensure!(!session.succeeds(&format!("peek {old}"))?, "the old copy of {name} is still mapped at {old}");
+    }
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed");
+    equal("the shell afterwards", session.run("echo sailing")?.as_str(), "sailing")
+}
+
+fn under_load(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    session.run("run count &")?;
+    session.run("run spin &")?;
+    session.run("sleep 100 &")?;
+    for _ in 0..3 {
+        ensure!(session.succeeds("reseat --all")?, "reseat --all failed: {}", session.transcript());
+    }
+    nothing_old(&mut session)?;
+    let tasks = session.run("ps")?;
+    for app in ["count", "spin"] {
+        ensure!(tasks.contains(app), "{app} has gone: {tasks}");
+    }
+    Ok(())
+}
+
+fn keeps_memory(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    session.run("reseat --all")?;
+    nothing_old(&mut session)?;
+    session.run("mem --json")?;
+    let before = session.json("mem --json")?;
+    for _ in 0..10 {
+        ensure!(session.succeeds("reseat --all")?, "reseat --all failed: {}", session.transcript());
+    }
+    nothing_old(&mut session)?;
+    equal("memory in use", session.json("mem --json")?, before)
+}
