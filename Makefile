@@ -34,7 +34,7 @@ tool: setup build/become.so
 	@cmp -s build/cargo/debug/delias build/delias || { cp build/cargo/debug/delias build/delias.new && mv build/delias.new build/delias; }
 
 build/become.so: build_scripts/become.rs | setup
-	@. build/toolchain && "$$RUSTC" --edition 2024 --crate-type cdylib -O $< -o $@
+	@. build/toolchain && "$$RUSTC" --edition 2024 --crate-type cdylib -O -Cstrip=symbols -Cpanic=abort $< -o $@
 
 image: tool ## compile and link every cell, write build/
 	@build/delias image

@@ -21,7 +21,7 @@ fn panic(bench: &Bench) -> Result<()> {
     let text = session.run("run panic")?;
     // Cell, function and offset of where it happened.
     contains(&text, "app_panic")?;
-    contains(&text, "+0x")?;
+    contains(&text, "offset 0x")?;
     ensure!(!session.succeeds("run panic")?, "a panic counts as a success");
     equal("the shell afterwards", session.run("echo alive")?.as_str(), "alive")
 }
@@ -30,7 +30,7 @@ fn fault(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
     let text = session.run("run fault")?;
     contains(&text, "app_fault")?;
-    contains(&text, "+0x")?;
+    contains(&text, "offset 0x")?;
     ensure!(!session.succeeds("run fault")?, "a fault counts as a success");
     equal("the shell afterwards", session.run("echo alive")?.as_str(), "alive")
 }

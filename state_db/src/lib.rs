@@ -24,7 +24,7 @@
 //! holds its generation, its door and the number of its users. That word is why neither a call through a slot nor the use
 //! of an entry takes a lock. Locks are taken in the order: names, free list, heap; see the crate `sync`.
 //!
-//! It does not promise that a task which is cut off inside a value leaves the count right: the ledger does that.
+//! It does not promise that a task which is cut off inside a value leaves the count right.
 #![no_std]
 #![feature(const_type_name)]
 #![allow(unsafe_code, reason = "owns memory by hand: values of any type behind one table, found without a lock")]

@@ -38,13 +38,13 @@ pub mod stack {
 
 /// Start of the arena on the machine.
 pub const ARENA: u64 = 0xffff_ffff_8000_0000;
-/// Text, unwind tables, jump tables and caches of cells.
+/// Text, unwind tables and jump tables of cells.
 pub const TEXT: core::ops::Range<u64> = ARENA..ARENA + (128 << 20);
 /// Interned constants.
 pub const CONSTANTS: core::ops::Range<u64> = TEXT.end..TEXT.end + (32 << 20);
 /// Thunks.
 pub const THUNKS: core::ops::Range<u64> = CONSTANTS.end..CONSTANTS.end + (8 << 20);
-/// Hosted statics.
+/// Hosted statics and caches.
 pub const HOSTED: core::ops::Range<u64> = THUNKS.end..THUNKS.end + (2 << 20);
 
 /// Bytes of each CPU's private area.

@@ -61,13 +61,13 @@ pub struct Used {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Arena {
-    /// Text, unwind tables, jump tables and caches of cells.
+    /// Text, unwind tables and jump tables of cells.
     pub text: u64,
     /// Interned constants.
     pub constants: u64,
     /// Thunks.
     pub thunks: u64,
-    /// Hosted statics.
+    /// Hosted statics and caches.
     pub hosted: u64,
     /// Offset in the per-CPU area of the next per-CPU value, in bytes.
     pub per_cpu: u64,

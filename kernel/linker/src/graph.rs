@@ -259,6 +259,13 @@ impl<'a> Graph<'a> {
         self.places.text = address;
     }
 
+    /// Takes whole pages out of the area of constants, for whoever needs some there.
+    pub fn take_constants(&mut self, len: u64) -> u64 {
+        let address = self.places.constants;
+        self.places.constants += crate::round_up(len, crate::PAGE);
+        address
+    }
+
     /// The address that data may keep for an exported symbol: for a function, its thunk if it has one, else its copy.
     pub fn symbol(&self, name: &str) -> Option<u64> {
         let &(cell, index) = self.globals.get(name)?;

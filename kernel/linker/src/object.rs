@@ -1,9 +1,6 @@
 //! A relocatable object, checked once by [`read`](crate::read): what is here can be trusted by the rest of the crate.
 
-use crate::{
-    error::ObjectError,
-    read::{Tables, string},
-};
+use crate::{error::ObjectError, read::Tables};
 use alloc::{format, string::String, vec::Vec};
 use xmas_elf::sections::Rela;
 
@@ -145,7 +142,8 @@ pub enum SymbolKind {
 /// One symbol.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol {
-    pub(crate) name: u32,
+    /// Where its name lies in the string table: offset and length, in bytes.
+    pub(crate) name: (u32, u32),
     /// Index into [`Object::sections`] of the section it lies in.
     pub section: Option<u32>,
     /// Neither in a section nor undefined: its value is a number.
@@ -201,7 +199,8 @@ impl<'a> Object<'a> {
 
     /// A symbol's name.
     pub fn name(&self, symbol: &Symbol) -> &'a str {
-        string(self.strings, symbol.name).unwrap_or_default()
+        let (at, len) = (symbol.name.0 as usize, symbol.name.1 as usize);
+        self.strings.get(at..at + len).unwrap_or_default()
     }
 
     /// Names that this object gives to others.

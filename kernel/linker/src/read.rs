@@ -41,7 +41,7 @@ const ENTRY_BYTES: u64 = 24;
 pub(crate) type Numbers = [Option<u32>];
 
 /// The zero-terminated string at `at`; nothing if none begins and ends there.
-pub(crate) fn string(table: &str, at: u32) -> Option<&str> {
+fn string(table: &str, at: u32) -> Option<&str> {
     let rest = table.get(at as usize..)?;
     let len = rest.bytes().position(|byte| byte == 0)?;
     rest.get(..len)
@@ -329,8 +329,7 @@ fn check_relocations(section: &Section<'_>, relocations: &[Rela<u64>], symbols: 
 
 fn symbol(index: u32, entry: &Entry64, strings: &str, numbers: &Numbers, sections: &[Section<'_>]) -> Result<Symbol, ObjectError> {
     let refuse = |what, found, expected| ObjectError::Symbol { index, what, found, expected };
-    // Every table ends with a zero, so a string that begins in it also ends.
-    let Some(name) = strings.get(entry.name() as usize..).filter(|name| !name.is_empty()) else {
+    let Some(name) = string(strings, entry.name()) else {
         return Err(refuse("name", entry.name().into(), "an offset in the string table"));
     };
     let kind = match entry.get_type() {
@@ -346,11 +345,11 @@ fn symbol(index: u32, entry: &Entry64, strings: &str, numbers: &Numbers, section
         Ok(symbol_table::Binding::Weak) => Binding::Weak,
         _ => return Err(refuse("binding", u64::from(entry.info() >> 4), "local, global or weak")),
     };
-    if binding != Binding::Local && name.starts_with('\0') {
+    if binding != Binding::Local && name.is_empty() {
         return Err(refuse("name", entry.name().into(), "a name, since other cells see it"));
     }
     let number = entry.shndx();
-    let mut symbol = Symbol { name: entry.name(), section: None, absolute: false, detached: false, value: entry.value(), size: entry.size(), kind, binding };
+    let mut symbol = Symbol { name: (entry.name(), name.len() as u32), section: None, absolute: false, detached: false, value: entry.value(), size: entry.size(), kind, binding };
     match number {
         0 if index > 0 && binding == Binding::Local => return Err(refuse("section", 0, "a section, since it is local")),
         0 => {}

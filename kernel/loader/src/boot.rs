@@ -4,7 +4,7 @@ use crate::{
     archive::Archive,
     error::Error,
     memory::{Live, Rehearsal, Running},
-    text_map::Map,
+    text_map::{Map, ThunkTable},
     world::{Copy, Loader, Refused, World},
 };
 use alloc::{collections::BTreeSet, string::String, string::ToString, vec::Vec};
@@ -33,9 +33,10 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     let rehearsal = rehearse(&archive, &mut graph)?;
     let (shared, hosted) = adopt(&rehearsal)?;
     let copies = (0..graph.numbers()).map(|_| Copy { mappings: Vec::new() }).collect();
-    let map = Map::new(core::iter::empty());
+    let thunk_table = ThunkTable::new(&mut graph)?;
+    let map = Map::new(core::iter::empty(), &thunk_table);
     let running_id = archive.manifest.image_id;
-    let mut world = World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, map };
+    let mut world = World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table };
     world.distribute(shared);
     world.map = world.running_map();
     world.map.install();
@@ -43,6 +44,7 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     world.map = world.running_map();
     world.map.install();
     world.hashes = world.hashes_of_archive();
+    world.boot_pages = world.pages_of_copies();
     for refused in &world.refused {
         log::error!("cell {} was refused: {}", refused.cell, refused.why);
     }
@@ -172,6 +174,15 @@ fn refuse_unresolved(world: &mut World, objects: &mut Objects) {
 }
 
 impl World {
+    /// Every page of every copy, with its frame.
+    fn pages_of_copies(&self) -> Vec<(u64, u64)> {
+        let spans = self.graph.cells().filter_map(|(_, cell)| cell.span());
+        let pages = spans.flat_map(|span| (span.address..span.end()).step_by(layout::PAGE as usize));
+        let mut pages: Vec<(u64, u64)> = pages.filter_map(|page| Some((page, paging::query(page)?.physical))).collect();
+        pages.sort_unstable();
+        pages
+    }
+
     /// By cell: the hash that the archive's manifest lists.
     fn hashes_of_archive(&self) -> Vec<[u8; 32]> {
         let mut hashes = alloc::vec![[0; 32]; self.graph.numbers()];

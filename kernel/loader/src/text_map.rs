@@ -1,9 +1,10 @@
 //! The map of text that the unwinder reads, made anew for each change and put in place by writing one word.
 
-use alloc::{boxed::Box, vec, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::Ordering;
-use handoff::layout::THUNKS;
-use linker::{Placement, Span};
+use handoff::layout::{PAGE, THUNKS};
+use linker::{Graph, Placement, Span};
+use paging::CodeMapping;
 use unwind::{TextMap, TextRange};
 
 /// A map and its rows. Its address goes into the roots, so it stays boxed.
@@ -12,8 +13,6 @@ pub struct Map {
     map: TextMap,
     /// The rows, which `map` points to.
     ranges: Vec<TextRange>,
-    /// Unwind table and index of the area of thunks, which one of the rows points to.
-    thunks: Box<[u8]>,
 }
 
 // SAFETY: the pointers lead to what the map itself owns and does not change.
@@ -22,33 +21,12 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// A map of copies: (cell's number, how often reseated, flags, placement).
-    pub fn new<'p>(copies: impl Iterator<Item = (u32, u32, u32, &'p Placement)>) -> Box<Map> {
+    /// A map of copies, (cell's number, how often reseated, flags, placement), and of the thunks.
+    pub fn new<'p>(copies: impl Iterator<Item = (u32, u32, u32, &'p Placement)>, thunks: &ThunkTable) -> Box<Map> {
         let mut ranges: Vec<TextRange> = copies.filter(|(.., placement)| placement.text.len > 0).map(row).collect();
-        let area = Span { address: THUNKS.start, len: THUNKS.end - THUNKS.start };
-        // The table's fields are relative to where it lies; its pointers reach 2 GiB, so it is told apart by an index
-        // of its own whose one entry is looked up by the unwinder alone.
-        let (table, index) = linker::for_thunks(area, 0);
-        let thunks = vec![0; table.len() + 8].into_boxed_slice();
-        let mut map = Box::new(Map { map: TextMap { ranges: core::ptr::null(), len: 0 }, ranges: Vec::new(), thunks });
-        let at = (map.thunks.as_ptr() as u64).next_multiple_of(8);
-        let skip = (at - map.thunks.as_ptr() as u64) as usize;
-        let (table, index) = (linker::for_thunks(area, at).0, index);
-        map.thunks[skip..skip + table.len()].copy_from_slice(&table);
-        ranges.push(TextRange {
-            start: area.address,
-            text_len: area.len,
-            eh_frame: at,
-            eh_frame_len: index,
-            eh_frame_hdr: at + index,
-            eh_frame_hdr_len: table.len() as u64 - index,
-            cell: u32::MAX,
-            copy: 0,
-            flags: unwind::THUNKS,
-            reserved: 0,
-        });
+        ranges.push(thunks.row());
         ranges.sort_unstable_by_key(|range| range.start);
-        map.ranges = ranges;
+        let mut map = Box::new(Map { map: TextMap { ranges: core::ptr::null(), len: 0 }, ranges });
         map.map = TextMap { ranges: map.ranges.as_ptr(), len: map.ranges.len() };
         map
     }
@@ -61,6 +39,46 @@ impl Map {
     /// Puts the map in place directly: at boot, when nothing can be unwinding.
     pub(crate) fn install(&self) {
         platform::roots().text_map.store((&raw const self.map).cast_mut().cast(), Ordering::Release);
+    }
+}
+
+/// The unwind table of the area of thunks: one entry for all of it. It lies in the arena, since its fields reach 2 GiB.
+#[derive(Debug)]
+pub struct ThunkTable {
+    page: CodeMapping,
+    /// Offset of its index, and length of both, in bytes.
+    index: u64,
+    len: u64,
+}
+
+const AREA: Span = Span { address: THUNKS.start, len: THUNKS.end - THUNKS.start };
+
+impl ThunkTable {
+    /// Writes the table to a page among the constants.
+    pub(crate) fn new(graph: &mut Graph<'static>) -> Result<ThunkTable, paging::Error> {
+        let mut page = paging::map_code(graph.take_constants(PAGE), 1)?;
+        let (table, index) = linker::for_thunks(AREA, page.address());
+        if let Some(bytes) = page.bytes_mut().and_then(|bytes| bytes.get_mut(..table.len())) {
+            bytes.copy_from_slice(&table);
+        }
+        page.protect(0..1, paging::Access::Read)?;
+        Ok(ThunkTable { page, index, len: table.len() as u64 })
+    }
+
+    fn row(&self) -> TextRange {
+        let at = self.page.address();
+        TextRange {
+            start: AREA.address,
+            text_len: AREA.len,
+            eh_frame: at,
+            eh_frame_len: self.index,
+            eh_frame_hdr: at + self.index,
+            eh_frame_hdr_len: self.len - self.index,
+            cell: u32::MAX,
+            copy: 0,
+            flags: unwind::THUNKS,
+            reserved: 0,
+        }
     }
 }
 

@@ -1,6 +1,10 @@
 //! The world of cells: what runs, and the lock around it.
 
-use crate::{archive::Archive, error::Error, memory::Running, text_map::Map};
+use crate::{archive::Archive,
+    error::Error,
+    memory::Running,
+    text_map::{Map, ThunkTable},
+};
 use alloc::{boxed::Box, string::String, vec::Vec};
 use handoff::layout::{PAGE, TEXT};
 use linker::{CellId, Graph, Placement, Replaced, Span, Staged};
@@ -62,8 +66,12 @@ pub struct World {
     pub shared: Vec<CodeMapping>,
     /// Pages of hosted statics and caches.
     pub hosted: Vec<Mapping>,
+    /// Pages of text and tables as they were booted, with their frames, sorted: what `ship` counts against.
+    pub boot_pages: Vec<(u64, u64)>,
     /// The map that the unwinder reads.
     pub map: Box<Map>,
+    /// The unwind table of the thunks, which every map names.
+    pub(crate) thunk_table: ThunkTable,
 }
 
 /// The world behind its lock.
@@ -134,7 +142,7 @@ impl World {
 
     /// A map of everything that runs.
     pub(crate) fn running_map(&self) -> Box<Map> {
-        Map::new(self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?))))
+        Map::new(self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?))), &self.thunk_table)
     }
 
     /// A map of everything as it will run once `staged` is committed, and of all copies that it replaces.
@@ -149,7 +157,7 @@ impl World {
             Some((id.0, cell.reseated, unwind::OLD_COPY, placement))
         });
         let old = self.old.iter().map(|old| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
-        Map::new(next.chain(replaced).chain(old))
+        Map::new(next.chain(replaced).chain(old), &self.thunk_table)
     }
 
     /// Compares every byte of every running cell with what its object says.

@@ -87,7 +87,7 @@ pub struct Hosted {
 /// One service of `cfg/boot.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
-    /// The name under which its slot is published.
+    /// What it is called in messages.
     pub name: String,
     /// The symbol that binds it: `delias_service_NAME` of the implementation cell.
     pub implementation: String,

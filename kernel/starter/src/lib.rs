@@ -2,8 +2,8 @@
 //!
 //! 1. On the boot's own stack, in the order in which each needs the one before: frames, page tables, heap, machine,
 //!    state, log, clock, unwinding, interrupts, tasks.
-//! 2. In the first task: the loader, the rendezvous, then the services of `cfg/boot.toml` in their order.
-//! 3. Then `nano_core` is given back: unmapped, overwritten, freed. Nothing of the boot is left but this cell's text.
+//! 2. In the first task: the loader and the rendezvous. Then `nano_core` is given back: unmapped, overwritten, freed.
+//! 3. The services of `cfg/boot.toml`, in their order. Nothing of the boot is left but this cell's text.
 #![no_std]
 #![allow(unsafe_code, reason = "is entered by name from nano_core, and calls services by the addresses of their symbols")]
 
@@ -63,7 +63,7 @@ fn ground(handoff: &'static Handoff) -> Result<(), Error> {
     unwind::start();
     interrupts::start()?;
     task::start()?;
-    task::spawn(&Spawn { name: "starter", detached: true }, first_task, core::ptr::from_ref(handoff) as usize)?;
+    task::spawn(&Spawn { name: "starter", system: true }, first_task, core::ptr::from_ref(handoff) as usize)?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub trait Step: Send + Sync {
 /// # Errors
 /// As [`task::spawn`].
 pub fn drive(name: &str, slot: Slot<dyn Step>) -> Result<TaskRef, task::Error> {
-    task::spawn(&Spawn { name, detached: true }, turn, slot.bits() as usize)
+    task::spawn(&Spawn { name, system: true }, turn, slot.bits() as usize)
 }
 
 /// Not generic: it lies in this cell alone, and calls through the slot.

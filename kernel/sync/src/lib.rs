@@ -15,8 +15,8 @@
 //!
 //! ```text
 //! tasks' own locks (PreemptLock)
-//!   task, namespace, loader, update       IrqLock
-//!     interrupts, time, ledger            IrqLock
+//!   task, loader, update       IrqLock
+//!     interrupts, time            IrqLock
 //!       state_db: names, then free lists  IrqLock
 //!         heap                            IrqLock
 //!           paging                        IrqLock

@@ -247,18 +247,18 @@ impl Tasks {
 
     /// Gives back what a task held and says that it is over.
     pub(crate) fn end(&self, task: TaskRef) {
-        let detached = self.table.with(task, |record| {
+        let unasked = self.table.with(task, |record| {
             record.status.store(Status::Ended as u32, Ordering::Release);
             self.timers.lock().cancel(task);
             drop(record.stack.lock().take());
             record.ended.bump();
-            record.detached.then_some(record.ended)
+            record.system.then_some(record.ended)
         });
         if task == current() {
             // Guards that its unwinding could not reach; 1 is this call's own.
             platform::cpu().preempt_depth.store(1, Ordering::Relaxed);
         }
-        if let Ok(Some(ended)) = detached {
+        if let Ok(Some(ended)) = unasked {
             ended.remove();
             drop(self.table.remove(task));
         }

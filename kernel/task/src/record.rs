@@ -73,8 +73,8 @@ pub struct Task {
     pub(crate) waiting: IrqLock<Tokens>,
     pub(crate) exit: IrqLock<Option<Exit>>,
     pub(crate) ended: Event,
-    /// Its record goes when it ends: nobody asks how.
-    pub(crate) detached: bool,
+    /// It belongs to the system: it is not killed, and nobody asks how it ended.
+    pub(crate) system: bool,
     /// Nanoseconds it has run, and when it last began to.
     pub(crate) run_ns: AtomicU64,
     pub(crate) since_ns: AtomicU64,

@@ -16,8 +16,9 @@ use sync::IrqLock;
 pub struct Spawn<'n> {
     /// Its name; cut at 32 bytes.
     pub name: &'n str,
-    /// Its record goes when it ends; otherwise it stays until [`collect`].
-    pub detached: bool,
+    /// It belongs to the system: nobody can kill it, and its record goes when it ends. The record of another stays until
+    /// [`collect`].
+    pub system: bool,
 }
 
 /// A task's function. The pointer is a thunk, so it stays right when the function's cell is replaced.
@@ -62,7 +63,7 @@ pub(crate) fn make(how: &Spawn<'_>, body: Body, argument: usize) -> Result<TaskR
         waiting: IrqLock::new(Tokens::default()),
         exit: IrqLock::new(None),
         ended,
-        detached: how.detached,
+        system: how.system,
         run_ns: AtomicU64::new(0),
         since_ns: AtomicU64::new(time::now_ns()),
     };

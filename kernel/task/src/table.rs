@@ -78,7 +78,7 @@ pub fn start() -> Result<(), Error> {
         watched_ns: AtomicU64::new(0),
     };
     state_db::publish("tasks", tasks)?;
-    let idle = spawn::make(&Spawn { name: "idle", detached: false }, spawn::idle, 0)?;
+    let idle = spawn::make(&Spawn { name: "idle", system: true }, spawn::idle, 0)?;
     TASKS.with(|tasks| tasks.idle[platform::cpu().cpu as usize].store(idle.bits(), Ordering::Relaxed))?;
     Ok(())
 }
@@ -116,7 +116,7 @@ impl Tasks {
 pub fn kill(task: TaskRef) -> Result<(), Error> {
     let deadline_ns = time::now_ns() + GRACE_NS;
     let killed = TASKS.with(|tasks| {
-        if task == tasks.idle(platform::cpu().cpu) {
+        if tasks.table.with(task, |record| record.system) == Ok(true) {
             return Err(Error::System(task_number(task)));
         }
         let known = tasks.table.with(task, |record| {
@@ -157,7 +157,7 @@ pub fn list(mut each: impl FnMut(Info)) {
     });
 }
 
-/// A task that does not run, as whoever walks its stack needs it.
+/// A stopped task, as whoever walks its stack needs it.
 #[derive(Clone, Debug)]
 pub struct Stopped {
     /// The task.
@@ -174,7 +174,7 @@ pub struct Stopped {
     pub unwinding: bool,
 }
 
-/// Shows each task that is neither running nor over. In the event kernel that is all of them on this CPU.
+/// Shows each task that is not over. For the event kernel, where none of them runs on this CPU.
 pub fn for_each_stopped(mut each: impl FnMut(&Stopped)) {
     // Before `start` there are none.
     let _ = TASKS.with(|tasks| {

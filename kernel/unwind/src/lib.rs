@@ -21,7 +21,7 @@
 //! with an error where `unwinding` would go on by guess.
 //!
 //! What is not promised: the function in which a CPU exception arose runs no destructor for what it holds itself. A
-//! landing pad is right at a call only, and the exception was between calls. The ledger releases what such a frame held.
+//! landing pad is right at a call only, and the exception was between calls. What only such a frame held is lost.
 #![no_std]
 #![cfg_attr(target_os = "none", feature(core_intrinsics, panic_can_unwind), allow(internal_features))]
 #![allow(unsafe_code, reason = "reads stacks and unwind tables, and resumes at landing pads")]

@@ -4,7 +4,7 @@
 //!
 //! 1. A place that is not in a function's table lets the exception pass; the standard library aborts. Exceptions that
 //!    the CPU raises come from such places, and a live update can make a callee throw that its old caller took for one
-//!    that does not. What the function held is the ledger's.
+//!    that does not. What the function held itself is lost.
 //! 2. The function in which the CPU raised an exception is passed over entirely. Its table may name a landing pad for the
 //!    place, but that expects registers and drop flags as they are at a call.
 //! 3. A landing pad is entered through [`land`]. `unwinding` restores registers from below the stack pointer that it

@@ -44,7 +44,7 @@ pub fn start_app(name: &str, words: &[&str]) -> Result<TaskRef, Failure> {
     };
     let start = Box::new(Start { entry, words: words.iter().map(ToString::to_string).collect() });
     let start = Box::into_raw(start);
-    let spawned = task::spawn(&Spawn { name, detached: false }, main, start as usize);
+    let spawned = task::spawn(&Spawn { name, system: false }, main, start as usize);
     spawned.map_err(|error| {
         // SAFETY: from `into_raw` above; no task got it.
         drop(unsafe { Box::from_raw(start) });

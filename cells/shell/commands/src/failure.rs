@@ -35,7 +35,7 @@ macro_rules! from {
     )* };
 }
 
-from!(loader::Error update::Error task::Error state_db::Error log_ring::Error);
+from!(loader::Error offers::Error update::Error task::Error state_db::Error log_ring::Error);
 
 impl From<syntax::value::ValueError<'_>> for Failure {
     fn from(error: syntax::value::ValueError<'_>) -> Failure {

@@ -17,6 +17,7 @@ mod memory;
 mod reseat;
 mod system;
 mod tasks;
+mod update;
 mod usage;
 
 pub use apps::{report, start_app};
@@ -52,8 +53,12 @@ pub const COMMANDS: &[Command] = &[
     tasks::PS,
     system::REBOOT,
     reseat::RESEAT,
+    update::ROLLBACK,
     apps::RUN,
+    update::SHIP,
     system::SLEEP,
+    update::UPDATE,
+    update::UPDATES,
     system::UPTIME,
     cells::WHO_USES,
 ];

@@ -82,8 +82,9 @@ impl Shell {
 
     /// What to wait for, while something stands in front of the next command. Ctrl-C ends it.
     pub fn wait_for_front(&mut self) -> Option<Next> {
+        let front = self.front.take()?;
         let interrupted = !self.script && self.input.interrupted();
-        let tokens = match self.front.take()? {
+        let tokens = match front {
             Front::Until(ns) => {
                 if interrupted || time::now_ns() >= ns {
                     self.end_front(if interrupted { INTERRUPTED } else { 0 });

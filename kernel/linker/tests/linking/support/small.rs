@@ -14,23 +14,36 @@ pub fn small() -> Aligned {
     Aligned::new(BYTES)
 }
 
-/// The object of a cell that defines what `small` needs.
-pub fn others() -> Aligned {
-    let small = small();
-    let mut elf = Elf::default();
-    for name in Object::parse(small.bytes()).expect("it is as the compiler wrote it").undefined() {
-        let text = elf.section(&format!(".text.{name}"), EXEC, 16, &[0xc3]);
-        elf.symbol(name, FUNC | GLOBAL, text, 0, 1);
-    }
-    elf.finish()
+/// A world with one cell, which defines what `small` needs.
+#[derive(Clone)]
+pub struct World {
+    pub graph: Graph<'static>,
+    pub memory: Host,
 }
 
-/// Links `small`, or what has become of it, with the cell that it needs.
-pub fn link<'a>(others: Object<'a>, small: Object<'a>, memory: &mut Host) -> Result<(Graph<'a>, CellId), Error> {
-    let mut graph = Graph::new(PLACES);
-    graph.allow_hosted("S_STATE");
-    let others = graph.add("others", "0.1.0", others)?;
-    let small = graph.add("small", "0.1.0", small)?;
-    graph.link(&[others, small], memory)?;
-    Ok((graph, small))
+impl World {
+    pub fn new() -> World {
+        let small = small();
+        let mut elf = Elf::default();
+        for name in Object::parse(small.bytes()).expect("it is as the compiler wrote it").undefined() {
+            let text = elf.section(&format!(".text.{name}"), EXEC, 16, &[0xc3]);
+            elf.symbol(name, FUNC | GLOBAL, text, 0, 1);
+        }
+        let mut graph = Graph::new(PLACES);
+        graph.allow_hosted("S_STATE");
+        let object = Object::parse(elf.finish().leak()).expect("the writer writes whole objects");
+        let others = graph.add("others", "0.1.0", object).expect("nothing is there yet");
+        let mut memory = Host::default();
+        graph.link(&[others], &mut memory).expect("it needs nothing");
+        World { graph, memory }
+    }
+
+    /// Links `small`, or what has become of it, in a copy of this world.
+    pub fn link<'a>(&self, small: Object<'a>) -> Result<(Graph<'a>, CellId, Host), Error>
+    {
+        let (mut graph, mut memory): (Graph<'a>, Host) = (self.graph.clone(), self.memory.clone());
+        let small = graph.add("small", "0.1.0", small)?;
+        graph.link(&[small], &mut memory)?;
+        Ok((graph, small, memory))
+    }
 }

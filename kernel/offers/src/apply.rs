@@ -1,0 +1,177 @@
+//! Applying an offer, and taking updates back: one transaction each.
+
+use crate::{
+    error::Error,
+    history::{Applied, Before, Outcome},
+    offer::check,
+    store::{Bytes, REMEMBERED, Store, owned, shared, take},
+};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use bundle::{Bundle, Follow, What};
+use linker::{CellId, Change};
+use loader::{World, with_world};
+use update::{Done, Stage};
+
+/// A cell as it is to be.
+pub(crate) struct Wanted {
+    pub name: String,
+    /// Version, hash and bytes; nothing if the cell goes.
+    pub to: Option<(String, [u8; 32], Bytes)>,
+    /// Functions of the running object that are led on, from old to new.
+    pub follow: Vec<Follow>,
+}
+
+/// Changes in the linker's form, with what belongs to them.
+pub(crate) struct Prepared {
+    pub changes: Vec<Change<'static>>,
+    follow: BTreeMap<u32, BTreeMap<String, String>>,
+}
+
+/// Applies the offer that waits.
+///
+/// # Errors
+/// [`Error`]; then nothing has changed, and the offer still waits.
+pub fn apply() -> Result<Done, Error> {
+    let mut store = take()?;
+    let Some(bundle) = store.offer.take() else { return Err(Error::Nothing) };
+    let outcome = with_world(|world| {
+        check(world, &bundle)?;
+        for hosted in &bundle.hosted {
+            world.graph.allow_hosted(&hosted.symbol);
+        }
+        let wanted = wanted(&bundle)?;
+        transact(world, &mut store, wanted, bundle.target_id)
+    });
+    match outcome {
+        Ok(Ok((done, applied))) => {
+            remember(&mut store, applied);
+            Ok(done)
+        }
+        Ok(Err(error)) => {
+            store.offer = Some(bundle);
+            Err(error)
+        }
+        Err(error) => {
+            store.offer = Some(bundle);
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes the last `count` updates back, the last first; how many that were.
+///
+/// # Errors
+/// [`Error`]; updates that were taken back before it stay taken back.
+pub fn rollback(count: usize) -> Result<usize, Error> {
+    let mut store = take()?;
+    let there = store.applied.iter().filter(|applied| applied.outcome == Outcome::Applied).count();
+    if count > there {
+        return Err(Error::TooFew { asked: count, there });
+    }
+    for _ in 0..count {
+        let last = store.applied.iter().rposition(|applied| applied.outcome == Outcome::Applied).unwrap_or(0);
+        let applied = &store.applied[last];
+        let base = applied.base;
+        let wanted: Vec<Wanted> = applied
+            .before
+            .iter()
+            .map(|before| Wanted {
+                name: before.name.clone(),
+                to: before.was.clone(),
+                follow: before.follow.iter().map(|pair| Follow { old: pair.new.clone(), new: pair.old.clone() }).collect(),
+            })
+            .collect();
+        with_world(|world| transact(world, &mut store, wanted, base))??;
+        store.applied[last].outcome = Outcome::RolledBack;
+        store.applied[last].before = Vec::new();
+        store.sweep();
+    }
+    Ok(count)
+}
+
+/// What an offer wants.
+pub(crate) fn wanted(bundle: &Bundle) -> Result<Vec<Wanted>, Error> {
+    let want = |change: &bundle::Change| {
+        let to = match change.what {
+            What::Remove => None,
+            What::Add | What::Replace => Some((change.version.clone(), change.object_hash, Bytes::Offered(shared(&change.object)?))),
+        };
+        Ok(Wanted { name: change.name.clone(), to, follow: change.follow.clone() })
+    };
+    bundle.changes.iter().map(want).collect()
+}
+
+/// Brings what is wanted into the linker's form.
+pub(crate) fn prepare(world: &World, store: &mut Store, wanted: &[Wanted]) -> Result<Prepared, Error> {
+    let mut changes = Vec::new();
+    let mut follow: BTreeMap<u32, BTreeMap<String, String>> = BTreeMap::new();
+    for want in wanted {
+        let running = world.graph.find(&want.name);
+        if let Some(cell) = running {
+            let pairs = want.follow.iter().map(|pair| (pair.old.clone(), pair.new.clone()));
+            follow.insert(cell.0, pairs.collect());
+        }
+        changes.push(match (&want.to, running) {
+            (None, Some(cell)) => Change::Remove { cell },
+            (None, None) => continue,
+            (Some((version, _, bytes)), running) => {
+                let object = Store::object(bytes).map_err(|error| Error::Object { cell: want.name.clone(), error })?;
+                let version = store.name(version);
+                match running {
+                    Some(cell) => Change::Replace { cell, version, object },
+                    None => Change::Add { name: store.name(&want.name), version, object },
+                }
+            }
+        });
+    }
+    Ok(Prepared { changes, follow })
+}
+
+impl Prepared {
+    /// Stages the changes.
+    pub fn stage(self, world: &World) -> Result<Stage, Error> {
+        let Prepared { changes, follow } = self;
+        let lookup = |cell: CellId, old: &str| follow.get(&cell.0)?.get(old).map(String::as_str);
+        Ok(Stage::new(world, changes, &lookup, &[])?)
+    }
+}
+
+fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [u8; 32]) -> Result<(Done, Applied), Error> {
+    let base = world.running_id;
+    let before: Vec<Before> = wanted
+        .iter()
+        .map(|want| {
+            let was = world.graph.find(&want.name).map(|cell| {
+                let running = world.graph.cell(cell);
+                let hash = world.hashes.get(cell.0 as usize).copied().unwrap_or_default();
+                (owned(running.version), hash, store.bytes_of(&running.unit))
+            });
+            Before { name: want.name.clone(), was, follow: want.follow.clone() }
+        })
+        .collect();
+    let stage = prepare(world, store, &wanted)?.stage(world)?;
+    let done = stage.apply(world)?;
+    world.running_id = target;
+    world.hashes.resize(world.graph.numbers(), [0; 32]);
+    for want in &wanted {
+        if let (Some((_, hash, bytes)), Some(cell)) = (&want.to, world.graph.find(&want.name)) {
+            world.hashes[cell.0 as usize] = *hash;
+            store.lend(&world.graph.cell(cell).unit, bytes);
+        }
+    }
+    store.sweep();
+    let number = store.applied.back().map_or(1, |last| last.number + 1);
+    let cells = wanted.into_iter().map(|want| want.name).collect();
+    let Done { words, frames, rendezvous_ns, .. } = done;
+    let applied = Applied { number, base, target, cells, words, frames, pause_ns: rendezvous_ns, migrated: 0, outcome: Outcome::Applied, before };
+    Ok((done, applied))
+}
+
+fn remember(store: &mut Store, applied: Applied) {
+    // What was taken back is told until something new is applied.
+    store.applied.retain(|old| old.outcome == Outcome::Applied);
+    store.applied.push_back(applied);
+    if store.applied.len() > REMEMBERED {
+        store.applied.pop_front();
+    }
+}

@@ -1,0 +1,98 @@
+//! Why an update is refused. Nothing has changed then.
+
+use alloc::string::String;
+use core::fmt;
+
+/// The first digits of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short(pub [u8; 32]);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The bytes are not a bundle.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// Nothing is offered.
+    #[error("nothing is offered; `make update` on the host offers the difference to its tree")]
+    Nothing,
+    /// The offer starts from another system.
+    #[error("the offer starts from {base}, but {running} runs; make a new difference with `make update`")]
+    Base {
+        /// Where it starts.
+        base: Short,
+        /// What runs.
+        running: Short,
+    },
+    /// Another compiler made it.
+    #[error("the offer was made by another compiler than this system; boot its image instead")]
+    Toolchain,
+    /// An object is not what the offer says.
+    #[error("the offer's object of cell {cell} has hash {found}, expected {expected}")]
+    Hash {
+        /// The cell.
+        cell: String,
+        /// What the offer says.
+        expected: Short,
+        /// What it has.
+        found: Short,
+    },
+    /// A cell is not as the offer expects it.
+    #[error("the offer {what} cell {cell}, which {why}")]
+    Cell {
+        /// Its name.
+        cell: String,
+        /// What the offer does to it.
+        what: &'static str,
+        /// Why that cannot be.
+        why: &'static str,
+    },
+    /// What would run is not the target.
+    #[error("with the offer's changes {found} would run, but it says {target}")]
+    Target {
+        /// What it says.
+        target: Short,
+        /// What would run.
+        found: Short,
+    },
+    /// The host has found that it cannot be applied to a running system.
+    #[error("{0}")]
+    Refused(String),
+    /// An object cannot be read.
+    #[error("cell {cell}: {error}")]
+    Object {
+        /// The cell.
+        cell: String,
+        /// Why.
+        error: linker::ObjectError,
+    },
+    /// It needs statics that this system does not host.
+    #[error(transparent)]
+    Update(#[from] update::Error),
+    /// The loader cannot do its part.
+    #[error(transparent)]
+    Loader(#[from] loader::Error),
+    /// The state is not there.
+    #[error("the state of updates: {0}")]
+    State(#[from] state_db::Error),
+    /// Somebody else updates.
+    #[error("another update is under way")]
+    Busy,
+    /// There are not so many updates to take back.
+    #[error("{asked} updates are to be taken back, but {there} are on the list")]
+    TooFew {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        there: usize,
+    },
+    /// Memory has run out.
+    #[error("no memory for {0} bytes of the offer")]
+    OutOfMemory(usize),
+}

@@ -1,0 +1,61 @@
+//! The list of updates that were applied.
+
+use crate::{
+    error::Error,
+    store::{Bytes, take},
+};
+use alloc::{string::String, vec::Vec};
+use bundle::Follow;
+
+/// How an update ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It runs.
+    Applied,
+    /// It was taken back by a person.
+    RolledBack,
+}
+
+/// One cell before an update: what is needed to go back.
+#[derive(Debug)]
+pub(crate) struct Before {
+    pub name: String,
+    /// Nothing if the cell was new.
+    pub was: Option<(String, [u8; 32], Bytes)>,
+    /// The functions that were led on, from old to new.
+    pub follow: Vec<Follow>,
+}
+
+/// One update.
+#[derive(Debug)]
+pub struct Applied {
+    /// Counts updates from 1.
+    pub number: u64,
+    /// The id before.
+    pub base: [u8; 32],
+    /// The id after.
+    pub target: [u8; 32],
+    /// The cells whose objects changed.
+    pub cells: Vec<String>,
+    /// Words outside the new copies that were written.
+    pub words: usize,
+    /// Frames of tasks that were led to new copies.
+    pub frames: usize,
+    /// From the first try of the rendezvous to the end, in nanoseconds.
+    pub pause_ns: u64,
+    /// Values that were migrated.
+    pub migrated: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+    pub(crate) before: Vec<Before>,
+}
+
+/// Shows each update that was applied, oldest first.
+///
+/// # Errors
+/// [`Error::Busy`] while one is under way.
+pub fn each_applied(mut each: impl FnMut(&Applied)) -> Result<(), Error> {
+    let store = take()?;
+    store.applied.iter().for_each(&mut each);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Taking an offer in.
+
+use crate::{
+    error::{Error, Short},
+    store::take,
+};
+use alloc::{boxed::Box, string::String, vec::Vec};
+use bundle::{Bundle, Verdict, What};
+use loader::{World, with_world};
+use manifest::{Cell, image_id_input};
+
+/// Takes an offer in place of the one that waits, after checking all that can be checked; a sentence about it.
+///
+/// # Errors
+/// [`Error`]; the offer that waited still waits.
+pub fn offer(bytes: &[u8]) -> Result<String, Error> {
+    let bundle = Box::new(Bundle::read(bytes)?);
+    for change in bundle.changes.iter().filter(|change| change.what != What::Remove) {
+        let found = *blake3::hash(&change.object).as_bytes();
+        if found != change.object_hash {
+            let (expected, found) = (Short(change.object_hash), Short(found));
+            return Err(Error::Hash { cell: change.name.clone(), expected, found });
+        }
+    }
+    with_world(|world| check(world, &bundle))??;
+    let (cells, target) = (bundle.changes.len(), Short(bundle.target_id));
+    take()?.offer = Some(bundle);
+    let noun = if cells == 1 { "cell" } else { "cells" };
+    Ok(alloc::format!("offered: {cells} {noun}, to {target}; `update` shows the plan and applies it"))
+}
+
+/// Whether the offer leads from what runs to what it says.
+pub(crate) fn check(world: &World, bundle: &Bundle) -> Result<(), Error> {
+    if bundle.base_id != world.running_id {
+        return Err(Error::Base { base: Short(bundle.base_id), running: Short(world.running_id) });
+    }
+    if bundle.toolchain != world.archive.manifest.toolchain {
+        return Err(Error::Toolchain);
+    }
+    if let Verdict::Refused(reasons) = &bundle.verdict {
+        return Err(Error::Refused(reasons.join("; ")));
+    }
+    let mut cells: Vec<(String, &str, [u8; 32])> = world
+        .graph
+        .cells()
+        .map(|(id, cell)| (key(cell.name, cell.version), cell.name, world.hashes.get(id.0 as usize).copied().unwrap_or_default()))
+        .collect();
+    for (number, change) in bundle.changes.iter().enumerate() {
+        let refuse = |what, why| Err(Error::Cell { cell: change.name.clone(), what, why });
+        if bundle.changes[..number].iter().any(|other| other.name == change.name) {
+            return refuse("changes", "it has changed already");
+        }
+        let at = cells.iter().position(|(_, name, _)| *name == change.name);
+        match (change.what, at) {
+            (What::Add, None) => cells.push((key(&change.name, &change.version), &change.name, change.object_hash)),
+            (What::Add, Some(_)) => return refuse("adds", "is there already"),
+            (What::Replace, None) => return refuse("replaces", "is not there"),
+            (What::Remove, None) => return refuse("removes", "is not there"),
+            (_, Some(at)) if cells[at].2 != change.base_hash => return refuse("changes", "is not the one that it starts from"),
+            (What::Replace, Some(at)) => cells[at] = (key(&change.name, &change.version), &change.name, change.object_hash),
+            (What::Remove, Some(at)) => {
+                cells.remove(at);
+            }
+        }
+    }
+    let input = image_id_input(cells.iter().map(|(key, _, hash)| (key.clone(), hash)), &bundle.toolchain);
+    let found = *blake3::hash(input.as_bytes()).as_bytes();
+    if found != bundle.target_id {
+        return Err(Error::Target { target: Short(bundle.target_id), found: Short(found) });
+    }
+    Ok(())
+}
+
+fn key(name: &str, version: &str) -> String {
+    Cell { name: name.into(), version: version.into(), ..Cell::default() }.key()
+}
+
+/// Shows the offer that waits.
+///
+/// # Errors
+/// [`Error::Busy`] while an update is under way.
+pub fn offered<R>(show: impl FnOnce(Option<&Bundle>) -> R) -> Result<R, Error> {
+    Ok(show(take()?.offer.as_deref()))
+}
+
+/// Forgets the offer that waits.
+///
+/// # Errors
+/// [`Error::Busy`] while an update is under way.
+pub fn withdraw() -> Result<(), Error> {
+    take()?.offer = None;
+    Ok(())
+}

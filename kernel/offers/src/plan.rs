@@ -1,0 +1,79 @@
+//! The plan of an update, for people: made by staging it and letting go of what was staged.
+
+use crate::{
+    apply::{prepare, wanted},
+    error::Error,
+    offer::check,
+    store::take,
+};
+use alloc::{string::String, vec::Vec};
+use bundle::What;
+use loader::with_world;
+
+/// One cell of a plan.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What happens to it.
+    pub what: What,
+    /// Its name.
+    pub name: String,
+    /// Its version afterwards.
+    pub version: String,
+    /// Why it differs.
+    pub reasons: Vec<String>,
+    /// Functions whose pointers stay on old code.
+    pub not_followed: Vec<String>,
+}
+
+/// What an update would do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The id before.
+    pub base: [u8; 32],
+    /// The id after.
+    pub target: [u8; 32],
+    /// The cells whose objects change.
+    pub cells: Vec<Planned>,
+    /// Cells that get a new copy: those, and the ones that must be linked again because of them.
+    pub copies: usize,
+    /// Words outside the new copies that will be written, but for frames of tasks.
+    pub words: usize,
+    /// `nano_core` differs: that part waits for the next boot.
+    pub boot_pending: bool,
+}
+
+/// The plan of the offer that waits. Everything that can be refused is refused here; nothing is changed.
+///
+/// # Errors
+/// [`Error`].
+pub fn plan() -> Result<Plan, Error> {
+    let mut store = take()?;
+    let Some(bundle) = store.offer.take() else { return Err(Error::Nothing) };
+    let planned = with_world(|world| -> Result<Plan, Error> {
+        check(world, &bundle)?;
+        let wanted = wanted(&bundle)?;
+        let stage = prepare(world, &mut store, &wanted)?.stage(world)?;
+        let words = world.graph.patches(stage.staged()).map_err(update::Error::from)?.len();
+        let cells = bundle.changes.iter().map(|change| Planned {
+            what: change.what,
+            name: change.name.clone(),
+            version: change.version.clone(),
+            reasons: change.reasons.clone(),
+            not_followed: change.not_followed.clone(),
+        });
+        let plan = Plan {
+            base: bundle.base_id,
+            target: bundle.target_id,
+            cells: cells.collect(),
+            copies: stage.cells(),
+            words,
+            boot_pending: bundle.boot_pending,
+        };
+        // Units made of the wanted bytes go before the bytes do.
+        drop(stage);
+        drop(wanted);
+        Ok(plan)
+    });
+    store.offer = Some(bundle);
+    planned?
+}

@@ -1,0 +1,123 @@
+//! What is kept: the offer that waits, the list of what was applied, and the bytes of objects that came with offers.
+
+use crate::{error::Error, history::Applied};
+use alloc::{
+    boxed::Box,
+    collections::VecDeque,
+    string::String,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use bundle::Bundle;
+use linker::{Object, ObjectError, Unit};
+use state_db::{State, cached};
+use sync::{Exclusive, ExclusiveGuard};
+
+/// Updates that the list remembers; an older one cannot be taken back.
+pub(crate) const REMEMBERED: usize = 64;
+
+/// An object's bytes: of the archive, or of an offer.
+#[derive(Clone, Debug)]
+pub(crate) enum Bytes {
+    Archive(&'static [u8]),
+    Offered(Arc<[u8]>),
+}
+
+impl Bytes {
+    pub fn get(&self) -> &[u8] {
+        match self {
+            Bytes::Archive(bytes) => bytes,
+            Bytes::Offered(bytes) => bytes,
+        }
+    }
+}
+
+/// Everything about updates.
+#[derive(Default)]
+pub(crate) struct Store {
+    pub offer: Option<Box<Bundle>>,
+    pub applied: VecDeque<Applied>,
+    /// Bytes of offered objects, for as long as a unit borrows them.
+    lent: Vec<(Weak<Unit<'static>>, Arc<[u8]>)>,
+    /// Names and versions of cells that came with offers.
+    names: Vec<Box<str>>,
+}
+
+/// The store behind its door.
+#[derive(State)]
+pub struct Offers {
+    store: Exclusive<Store>,
+}
+
+cached!(OFFERS: Offers = "offers");
+
+/// Starts the service; it takes no parameters.
+///
+/// # Errors
+/// A sentence, if its state cannot be published.
+#[unsafe(no_mangle)]
+pub extern "Rust" fn delias_service_offers(_: &str) -> Result<(), String> {
+    let published = state_db::publish("offers", Offers { store: Exclusive::new(Store::default()) });
+    published.map(|_| ()).map_err(|error| alloc::format!("{error}"))
+}
+
+/// Takes the store, unless somebody has it.
+pub(crate) fn take() -> Result<ExclusiveGuard<'static, Store>, Error> {
+    let offers = OFFERS.with(core::ptr::from_ref)?;
+    // SAFETY: the entry is never withdrawn, and its value does not move.
+    let offers: &'static Offers = unsafe { &*offers };
+    offers.store.try_take().ok_or(Error::Busy)
+}
+
+impl Store {
+    /// A name that stays.
+    pub fn name(&mut self, name: &str) -> &'static str {
+        if !self.names.iter().any(|known| **known == *name) {
+            self.names.push(Box::from(name));
+        }
+        let kept: &str = self.names.iter().find(|known| ***known == *name).map_or("", |known| known);
+        // SAFETY: names are never taken out, and a boxed string does not move.
+        unsafe { core::mem::transmute::<&str, &'static str>(kept) }
+    }
+
+    /// Reads an object whose bytes stay for as long as `lend` is told of its unit.
+    pub fn object(bytes: &Bytes) -> Result<Object<'static>, ObjectError> {
+        // SAFETY: the bytes are the archive's, or kept by `lend` until no unit made of them is left. Between the two the
+        // caller holds them.
+        let lasting: &'static [u8] = unsafe { core::mem::transmute::<&[u8], &'static [u8]>(bytes.get()) };
+        Object::parse(lasting)
+    }
+
+    /// Keeps bytes for a unit.
+    pub fn lend(&mut self, unit: &Arc<Unit<'static>>, bytes: &Bytes) {
+        if let Bytes::Offered(bytes) = bytes {
+            self.lent.push((Arc::downgrade(unit), bytes.clone()));
+        }
+    }
+
+    /// Gives bytes back that no unit borrows any more.
+    pub fn sweep(&mut self) {
+        self.lent.retain(|(unit, _)| unit.strong_count() > 0);
+        self.lent.shrink_to_fit();
+    }
+
+    /// The bytes of a running cell's object.
+    pub fn bytes_of(&self, unit: &Arc<Unit<'static>>) -> Bytes {
+        let lent = self.lent.iter().find(|(borrower, _)| core::ptr::eq(borrower.as_ptr(), Arc::as_ptr(unit)));
+        lent.map_or(Bytes::Archive(unit.object.bytes), |(_, bytes)| Bytes::Offered(bytes.clone()))
+    }
+}
+
+/// A copy of bytes, or an error instead of a panic when memory is short.
+pub(crate) fn shared(bytes: &[u8]) -> Result<Arc<[u8]>, Error> {
+    // The standard library has no fallible way to make an `Arc` of a slice: the room is asked for first.
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(bytes.len() + 64).map_err(|_| Error::OutOfMemory(bytes.len()))?;
+    drop(probe);
+    Ok(Arc::from(bytes))
+}
+
+/// For messages.
+pub(crate) fn owned(text: &str) -> String {
+    String::from(text)
+}
