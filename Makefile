@@ -54,13 +54,15 @@ audit: image ## the rules that can be read off objects
 	@build/delias audit
 
 fmt: setup ## format every source file
-	@$(with_tools) "$$CARGO" fmt && rustfmt --edition 2024 build_scripts/become.rs
+	@. build/toolchain && bin=$$(dirname "$$RUSTC") && export RUSTFMT="$$bin/rustfmt" CARGO && \
+	if [ ! -x "$$RUSTFMT" ]; then echo "make fmt: no rustfmt beside $$RUSTC (on Debian in rustfmt-web)" >&2; exit 1; fi && \
+	"$$bin/cargo-fmt" --all && "$$RUSTFMT" --edition 2024 build_scripts/become.rs
 
-lint: setup ## clippy over the host tool and the cells that also build for the host
-	@$(with_tools) "$$CARGO" clippy --workspace --exclude nano_core
+lint: tool ## clippy over everything; warnings are errors
+	@build/delias lint
 
-doc: setup ## API documentation, build/cargo/doc
-	@$(with_tools) "$$CARGO" doc --workspace --no-deps --document-private-items
+doc: tool ## documentation of the cells, below build/cargo
+	@build/delias doc
 
 clean: ## remove build/
 	rm -rf build

@@ -40,8 +40,15 @@ fn writable_or_executable(bench: &Bench) -> Result<()> {
     for page in pages.iter().filter(|page| page.executable) {
         ensure!(!page.writable, "{:#x} is writable and executable", page.address);
         let end = page.physical + page.len;
-        let alias = pages.iter().find(|other| other.writable && other.physical < end && page.physical < other.physical + other.len);
-        ensure!(alias.is_none(), "{:#x} is executable, and writable at {:#x}", page.address, alias.map_or(0, |a| a.address));
+        let alias = pages
+            .iter()
+            .find(|other| other.writable && other.physical < end && page.physical < other.physical + other.len);
+        ensure!(
+            alias.is_none(),
+            "{:#x} is executable, and writable at {:#x}",
+            page.address,
+            alias.map_or(0, |a| a.address)
+        );
     }
     Ok(())
 }
@@ -58,7 +65,10 @@ fn segments(elf: &[u8]) -> Result<Vec<(u64, &[u8])>> {
         let at = table + index * size;
         let (kind, offset, physical, len) = (field(at, 4)?, field(at + 8, 8)?, field(at + 24, 8)?, field(at + 32, 8)?);
         if kind == 1 && len > 0 {
-            found.push((physical, elf.get(offset as usize..(offset + len) as usize).context("a segment reaches past the end")?));
+            found.push((
+                physical,
+                elf.get(offset as usize..(offset + len) as usize).context("a segment reaches past the end")?,
+            ));
         }
     }
     Ok(found)
@@ -71,7 +81,8 @@ fn nano_core_gone(bench: &Bench) -> Result<()> {
     let dump = std::env::temp_dir().join(format!("delias-{}.memory", std::process::id()));
     let (mut same, mut all) = (0, 0);
     for (physical, bytes) in segments(&elf)? {
-        let arguments = serde_json::json!({ "val": physical, "size": bytes.len(), "filename": dump.display().to_string() });
+        let arguments =
+            serde_json::json!({ "val": physical, "size": bytes.len(), "filename": dump.display().to_string() });
         session.qmp("pmemsave", arguments)?;
         let memory = fs::read(&dump).with_context(|| format!("cannot read {}", dump.display()))?;
         same += bytes.iter().zip(&memory).filter(|(a, b)| **a != 0 && a == b).count();

@@ -49,7 +49,10 @@ struct Arguments {
 }
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS].into_iter().flatten().collect()
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn main() -> ExitCode {
@@ -164,7 +167,10 @@ fn noticed(project: &Project, sabotage: &sabotage::Sabotage) -> Result<String> {
     sabotage::apply(project, sabotage.name, &folder)?;
     let by = match sabotage.caught_by {
         Catcher::Rule(name) => {
-            let (_, rule) = audit::RULES.iter().find(|(rule, _)| *rule == name).with_context(|| format!("there is no rule {name}"))?;
+            let (_, rule) = audit::RULES
+                .iter()
+                .find(|(rule, _)| *rule == name)
+                .with_context(|| format!("there is no rule {name}"))?;
             let subject = audit::Subject::read(project, &folder)?;
             if rule(&subject).is_ok_and(|verdict| verdict.faults.is_empty()) {
                 bail!("the rule {name} does not notice that {}", sabotage.what);
@@ -172,7 +178,10 @@ fn noticed(project: &Project, sabotage: &sabotage::Sabotage) -> Result<String> {
             format!("rule {name}")
         }
         Catcher::Test(name) => {
-            let test = tests().into_iter().find(|test| test.name == name).with_context(|| format!("there is no test {name}"))?;
+            let test = tests()
+                .into_iter()
+                .find(|test| test.name == name)
+                .with_context(|| format!("there is no test {name}"))?;
             match apart(test, &folder, Some(SHORT_PATIENCE_S)) {
                 Ok(_) => bail!("the test {name} does not notice that {}", sabotage.what),
                 // What the test says is kept, for whoever wants to know how it noticed.

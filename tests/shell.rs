@@ -41,8 +41,13 @@ fn line_editing(bench: &Bench) -> Result<()> {
 fn help(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
     let list = session.run("help")?;
-    for command in "help cells deps who-uses addr peek reseat ps kill mem log uptime sleep echo run poweroff reboot".split(' ') {
-        ensure!(list.lines().any(|line| line.split_whitespace().next() == Some(command)), "help does not list {command}");
+    for command in
+        "help cells deps who-uses addr peek reseat ps kill mem log uptime sleep echo run poweroff reboot".split(' ')
+    {
+        ensure!(
+            list.lines().any(|line| line.split_whitespace().next() == Some(command)),
+            "help does not list {command}"
+        );
         let text = session.run(&format!("{command} --help"))?;
         contains(&text, command)?;
     }
@@ -51,7 +56,9 @@ fn help(bench: &Bench) -> Result<()> {
 
 fn json(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
-    for line in ["cells --json", "mem --json", "ps --json", "deps shell --json", "who-uses core --json", "uptime --json"] {
+    for line in
+        ["cells --json", "mem --json", "ps --json", "deps shell --json", "who-uses core --json", "uptime --json"]
+    {
         let value = session.json(line)?;
         ensure!(value.is_object() || value.is_array(), "`{line}` printed {value}");
     }

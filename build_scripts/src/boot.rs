@@ -2,7 +2,7 @@
 
 use crate::project::Project;
 use crate::qemu::{self, Boot, End, Machine};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::process::{Child, ExitCode, Stdio};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub const HANG: u8 = 124;
 /// How long a guest may take if `TIMEOUT` does not say, in seconds.
 const TIMEOUT_S: u64 = 120;
+/// Room for the command line in the hand-off (`Handoff::command_line`), in bytes.
+const COMMAND_LINE_BYTES: usize = 8192;
 
 /// Boots from the disk, with the console on this terminal, until the guest powers off.
 ///
@@ -48,10 +50,15 @@ pub fn exec(project: &Project, image: &Path, command: Option<String>) -> Result<
         Some(text) => text.parse().with_context(|| format!("TIMEOUT is {text}, expected a number of seconds"))?,
         None => TIMEOUT_S,
     };
-    let boot = Boot::Direct { image: image.to_path_buf(), command_line: format!("exec={lines}") };
+    let command_line = format!("exec={lines}");
+    let len = command_line.len();
+    ensure!(
+        len <= COMMAND_LINE_BYTES,
+        "the lines and `exec=` take {len} bytes, at most {COMMAND_LINE_BYTES} are taken over"
+    );
+    let boot = Boot::Direct { image: image.to_path_buf(), command_line };
     let mut machine = Machine::from_environment()?.command(project, &boot)?;
-    let mut child =
-        machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start QEMU")?;
+    let mut child = machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start QEMU")?;
     let errors = child.stderr.take().context("QEMU has no standard error")?;
     // Until the pipe ends, which is when QEMU does.
     let complaints = thread::spawn(move || {

@@ -174,7 +174,9 @@ impl<'a> Input<'a> {
     fn relocations(&self) -> Result<Vec<Relocations<'a>>> {
         let mut found = Vec::new();
         for section in self.sections.iter() {
-            let Some((entries, _)) = section.rela(Le, self.bytes).context("relocations cannot be read")? else { continue };
+            let Some((entries, _)) = section.rela(Le, self.bytes).context("relocations cannot be read")? else {
+                continue;
+            };
             let of = section.sh_info(Le) as usize;
             if self.kept.get(of).copied().flatten().is_some() && !entries.is_empty() {
                 found.push(Relocations { of, entries });

@@ -76,10 +76,13 @@ pub fn package_version(id: &str) -> Option<&str> {
     Some(tail.rsplit('@').next().unwrap_or(tail))
 }
 
-/// `cargo build` of everything that is for the target, ready but for its output format.
-fn build_command(project: &Project, toolchain: &Toolchain) -> Result<Command> {
-    let mut command = toolchain.cargo(project);
-    command.args(["build", "--workspace", "--profile", "cell", "--target"]).arg(project.cfg(&format!("{TARGET}.json")));
+/// `cargo build` of everything that is for the target, or another command over the same.
+fn target_command(project: &Project, toolchain: &Toolchain, name: &str) -> Result<Command> {
+    let mut command = match name {
+        "clippy" => toolchain.beside(project, "cargo-clippy"),
+        _ => toolchain.cargo(project),
+    };
+    command.args([name, "--workspace", "--profile", "cell", "--target"]).arg(project.cfg(&format!("{TARGET}.json")));
     for package in HOST_PACKAGES {
         command.args(["--exclude", package]);
     }
@@ -135,7 +138,7 @@ fn registry_sources() -> Result<Vec<PathBuf>> {
 /// Something does not compile, or cargo's messages lack something.
 pub fn build(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
     fetch(project, toolchain)?;
-    let mut command = build_command(project, toolchain)?;
+    let mut command = target_command(project, toolchain, "build")?;
     command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", toolchain.cargo.display()))?;
     let output = child.stdout.take().context("cargo has no output")?;
@@ -150,6 +153,34 @@ pub fn build(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
     let status = child.wait().context("cannot wait for cargo")?;
     ensure!(status.success(), "the cells do not compile; the compiler's messages stand above");
     sort_artifacts(project, artifacts)
+}
+
+/// Looks over every source file with clippy, the cells as they are compiled for the target.
+///
+/// # Errors
+/// clippy finds something, or cannot be started.
+pub fn lint(project: &Project, toolchain: &Toolchain) -> Result<()> {
+    let mut host = toolchain.beside(project, "cargo-clippy");
+    host.args(["clippy", "--all-targets"]).args(HOST_PACKAGES.iter().flat_map(|package| ["-p", package]));
+    let mut clean = true;
+    for mut command in [host, target_command(project, toolchain, "clippy")?] {
+        let status = command.args(["--keep-going", "--", "-D", "warnings"]).status();
+        let status = status.context("cannot start cargo-clippy (on Debian in rust-web-clippy)")?;
+        clean &= status.success();
+    }
+    ensure!(clean, "clippy finds something; its messages stand above");
+    Ok(())
+}
+
+/// Makes the documentation of the cells, as they are compiled for the target; where it lies.
+///
+/// # Errors
+/// rustdoc fails, or cannot be started.
+pub fn document(project: &Project, toolchain: &Toolchain) -> Result<PathBuf> {
+    let mut command = target_command(project, toolchain, "doc")?;
+    let status = command.args(["--no-deps", "--document-private-items"]).status().context("cannot start cargo")?;
+    ensure!(status.success(), "the documentation cannot be made; rustdoc's messages stand above");
+    Ok(project.build("cargo").join(TARGET).join("doc"))
 }
 
 /// Unpacks every dependency first on a machine that has none, so that their folder is known to [`rustflags`].
@@ -222,7 +253,7 @@ impl UnitGraph {
     /// # Errors
     /// cargo fails, or its answer has not the expected form.
     pub fn read(project: &Project, toolchain: &Toolchain) -> Result<UnitGraph> {
-        let mut command = build_command(project, toolchain)?;
+        let mut command = target_command(project, toolchain, "build")?;
         let output = command
             .args(["--unit-graph", "-Zunstable-options"])
             .stdin(Stdio::null())

@@ -80,7 +80,13 @@ pub fn choose(graph: &UnitGraph, libraries: &[Library]) -> Result<Vec<Library>> 
                 library.name
             ),
             Some(other) if other.rlib != library.rlib => {
-                bail!("{} {} was compiled twice: {} and {}", library.name, library.version, other.rlib.display(), library.rlib.display())
+                bail!(
+                    "{} {} was compiled twice: {} and {}",
+                    library.name,
+                    library.version,
+                    other.rlib.display(),
+                    library.rlib.display()
+                )
             }
             _ => {}
         }
@@ -157,7 +163,8 @@ fn boot_set(cells: &[CellObject]) -> Result<BTreeSet<usize>> {
     for (index, object) in objects.iter().enumerate() {
         definer.extend(object.defined().map(|name| (name, index)));
     }
-    let first = *definer.get(ENTRY).with_context(|| format!("no cell defines {ENTRY}, the symbol that nano_core jumps to"))?;
+    let first =
+        *definer.get(ENTRY).with_context(|| format!("no cell defines {ENTRY}, the symbol that nano_core jumps to"))?;
     let (mut boot, mut todo) = (BTreeSet::new(), vec![first]);
     while let Some(index) = todo.pop() {
         if boot.insert(index) {

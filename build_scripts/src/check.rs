@@ -58,12 +58,24 @@ pub fn places() -> Places {
     }
 }
 
+/// Where the areas end on the machine.
+fn ends() -> Places {
+    Places {
+        text: layout::TEXT.end,
+        constants: layout::CONSTANTS.end,
+        thunks: layout::THUNKS.end,
+        hosted: layout::HOSTED.end,
+        per_cpu: layout::PER_CPU_BYTES,
+    }
+}
+
 /// Adds all cells to one graph.
 ///
 /// # Errors
 /// An object is refused, or a symbol is defined twice.
 pub fn graph<'a>(cells: &'a [CellObject], hosted: &'a [Hosted]) -> Result<(Graph<'a>, Vec<linker::CellId>)> {
     let mut graph = Graph::new(places());
+    graph.limit(ends());
     for row in hosted {
         graph.allow_hosted(&row.symbol);
     }
@@ -98,8 +110,10 @@ fn undefined(cells: &[CellObject]) -> Result<BTreeMap<String, Vec<&str>>> {
 pub fn link(cells: &[CellObject], hosted: &[Hosted], services: &[Service]) -> Result<()> {
     let missing = undefined(cells)?;
     if !missing.is_empty() {
-        let lines: Vec<String> =
-            missing.iter().map(|(name, by)| format!("  {:#} ({name}), needed by {}", rustc_demangle::demangle(name), by.join(", "))).collect();
+        let lines: Vec<String> = missing
+            .iter()
+            .map(|(name, by)| format!("  {:#} ({name}), needed by {}", rustc_demangle::demangle(name), by.join(", ")))
+            .collect();
         bail!("{} symbols that no cell defines:\n{}", missing.len(), lines.join("\n"));
     }
     let (mut graph, ids) = graph(cells, hosted)?;

@@ -90,7 +90,8 @@ fn packages(project: &Project, toolchain: &Toolchain) -> Result<Vec<Tested>> {
         .stderr(Stdio::inherit())
         .output()
         .context("cannot start cargo")?;
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo's metadata has not the expected form")?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("cargo's metadata has not the expected form")?;
     let mut found = Vec::new();
     for package in metadata.packages.into_iter().filter(|package| package.name != SYSTEM_TESTS) {
         let folder = package.manifest_path.parent().context("a package has no folder")?;
@@ -130,7 +131,9 @@ fn has_examples(text: &str) -> bool {
     let mut open = false;
     for line in text.lines() {
         let line = line.trim_start();
-        let Some(tag) = line.strip_prefix("///").or(line.strip_prefix("//!")).and_then(|l| l.trim_start().strip_prefix("```")) else {
+        let Some(tag) =
+            line.strip_prefix("///").or(line.strip_prefix("//!")).and_then(|l| l.trim_start().strip_prefix("```"))
+        else {
             continue;
         };
         open = !open;
@@ -153,7 +156,8 @@ fn programs(project: &Project, toolchain: &Toolchain, packages: &[Tested]) -> Re
     let mut programs = Vec::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Ok(message) = serde_json::from_str::<Message>(line) else { continue };
-        let (Some(target), Some(path), Some(manifest)) = (message.target, message.executable, message.manifest_path) else {
+        let (Some(target), Some(path), Some(manifest)) = (message.target, message.executable, message.manifest_path)
+        else {
             continue;
         };
         let folder = manifest.parent().context("a package has no folder")?.to_path_buf();
@@ -199,8 +203,16 @@ fn report(name: &str, mut command: Command, only: &str, tally: &mut Tally) -> Re
     match status {
         None => {
             let known: BTreeSet<&str> = results.iter().map(|(test, _)| test.as_str()).collect();
-            let hanging: Vec<String> = listed(&mut command).into_iter().filter(|test| !known.contains(test.as_str())).collect();
-            tally.fail(name, &format!("did not end within {} s and was stopped; no answer from: {}", LIMIT.as_secs(), hanging.join(", ")));
+            let hanging: Vec<String> =
+                listed(&mut command).into_iter().filter(|test| !known.contains(test.as_str())).collect();
+            tally.fail(
+                name,
+                &format!(
+                    "did not end within {} s and was stopped; no answer from: {}",
+                    LIMIT.as_secs(),
+                    hanging.join(", ")
+                ),
+            );
         }
         Some(status) if !status.success() && results.iter().all(|(_, passed)| *passed) => {
             let last: Vec<&str> = errors.lines().rev().take(3).collect();
@@ -241,7 +253,8 @@ fn results(output: &str) -> Vec<(String, bool)> {
 fn reason(output: &str, test: &str) -> String {
     let test = test.strip_suffix(" - should panic").unwrap_or(test);
     let lines = output.lines().skip_while(|line| *line != format!("---- {test} stdout ----")).skip(1);
-    let said: Vec<&str> = lines.filter(|line| !line.trim().is_empty() && !line.starts_with("note: run with")).take(3).collect();
+    let said: Vec<&str> =
+        lines.filter(|line| !line.trim().is_empty() && !line.starts_with("note: run with")).take(3).collect();
     said.join(" ")
 }
 

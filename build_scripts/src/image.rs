@@ -64,7 +64,8 @@ impl Image {
     /// There is none.
     pub fn read(project: &Project) -> Result<Image> {
         let path = project.build("image.json");
-        let text = fs::read(&path).with_context(|| format!("cannot read {}: `make image` writes it", path.display()))?;
+        let text =
+            fs::read(&path).with_context(|| format!("cannot read {}: `make image` writes it", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} has not the expected form", path.display()))
     }
 
@@ -157,7 +158,10 @@ pub fn build(project: &Project) -> Result<Image> {
 fn inputs(project: &Project, toolchain: &Toolchain, artifacts: &Artifacts) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let program = project.build("delias");
-    for path in [&artifacts.boot_program, &toolchain.rustc, &program].into_iter().chain(artifacts.libraries.iter().map(|l| &l.rlib)) {
+    for path in [&artifacts.boot_program, &toolchain.rustc, &program]
+        .into_iter()
+        .chain(artifacts.libraries.iter().map(|l| &l.rlib))
+    {
         hasher.update(format!("{} {}\n", path.display(), fingerprint(path)?).as_bytes());
     }
     for path in [project.cfg("boot.toml"), project.cfg("hosted.toml"), project.root.join("grub.cfg")] {
@@ -204,7 +208,8 @@ fn describe(project: &Project, manifest: &Manifest, cells: &[CellObject]) -> Res
     let mut rows = Vec::new();
     for cell in cells {
         let object = Object::parse(cell.object.bytes())?;
-        let size = |wanted: &dyn Fn(Kind) -> bool| object.sections.iter().filter(|s| wanted(s.kind)).map(|s| s.size).sum();
+        let size =
+            |wanted: &dyn Fn(Kind) -> bool| object.sections.iter().filter(|s| wanted(s.kind)).map(|s| s.size).sum();
         rows.push(ImageCell {
             name: cell.cell.name.clone(),
             version: cell.cell.version.clone(),

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use delias::project::{Project, Toolchain};
 use delias::report::Tally;
-use delias::{audit, boot, image, qemu, sabotage, wrapper};
+use delias::{audit, boot, cargo, image, qemu, sabotage, wrapper};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -49,6 +49,10 @@ enum Commands {
         #[arg(long)]
         image: Option<PathBuf>,
     },
+    /// Look over every source file with clippy
+    Lint,
+    /// Make the documentation of the cells
+    Doc,
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Attend {
@@ -117,6 +121,14 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 None => audit::own(&project, &mut tally)?,
             }
             Ok(tally.close())
+        }
+        Commands::Lint => {
+            cargo::lint(&project, &Toolchain::find(&project)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Doc => {
+            println!("{}", cargo::document(&project, &Toolchain::find(&project)?)?.display());
+            Ok(ExitCode::SUCCESS)
         }
         Commands::Attend { .. } => unreachable!("it never returns"),
     }

@@ -103,9 +103,15 @@ impl Toolchain {
 
     /// cargo, set up so that nothing of the surroundings reaches the build.
     pub fn cargo(&self, project: &Project) -> Command {
-        let mut command = Command::new(&self.cargo);
+        self.beside(project, "cargo")
+    }
+
+    /// A program that lies beside the compiler, set up likewise. By name alone a rustup shim may be found instead.
+    pub fn beside(&self, project: &Project, name: &str) -> Command {
+        let mut command = Command::new(self.cargo.with_file_name(name));
         command
             .current_dir(&project.root)
+            .env("CARGO", &self.cargo)
             .env("RUSTC", &self.rustc)
             .env("RUSTDOC", self.rustc.with_file_name("rustdoc"))
             .env("RUSTC_BOOTSTRAP", "1")

@@ -48,7 +48,11 @@ impl Machine {
     /// `QEMU_ARGS` has a quotation mark without its partner, or `ICOUNT` is neither 0 nor 1.
     pub fn from_environment() -> Result<Machine> {
         let icount = variable("ICOUNT");
-        ensure!(matches!(icount.as_deref(), None | Some("0" | "1")), "ICOUNT is {}, expected 0 or 1", icount.unwrap_or_default());
+        ensure!(
+            matches!(icount.as_deref(), None | Some("0" | "1")),
+            "ICOUNT is {}, expected 0 or 1",
+            icount.unwrap_or_default()
+        );
         Ok(Machine {
             memory: variable("MEM"),
             icount: icount.as_deref() == Some("1"),
@@ -187,7 +191,10 @@ mod tests {
 
     #[test]
     fn words_as_in_a_shell() {
-        assert_eq!(split(r#"  -qmp unix:/tmp/a,server=on  "b c"'d' e\ f "#).unwrap(), ["-qmp", "unix:/tmp/a,server=on", "b cd", "e f"]);
+        assert_eq!(
+            split(r#"  -qmp unix:/tmp/a,server=on  "b c"'d' e\ f "#).unwrap(),
+            ["-qmp", "unix:/tmp/a,server=on", "b cd", "e f"]
+        );
         assert_eq!(split("''").unwrap(), [""]);
         assert!(split("").unwrap().is_empty());
         assert!(split("'open").is_err());

@@ -38,23 +38,93 @@ use Catcher::{Rule, Test};
 
 /// All of them.
 pub const ALL: &[Sabotage] = &[
-    Sabotage { name: "branch-off", what: "a branch to another cell lands four bytes late", caught_by: Rule("relocations"), damage: branch_off },
-    Sabotage { name: "vtable-off", what: "a function pointer in a constant points four bytes late", caught_by: Rule("relocations"), damage: pointer_off },
-    Sabotage { name: "got", what: "a relocation is of a kind that needs a table of addresses", caught_by: Rule("link"), damage: got },
-    Sabotage { name: "fde-missing", what: "a function has no row in the unwind table", caught_by: Rule("unwind-tables"), damage: fde_missing },
-    Sabotage { name: "no-size", what: "a function's symbol has no length", caught_by: Rule("functions"), damage: no_size },
+    Sabotage {
+        name: "branch-off",
+        what: "a branch to another cell lands four bytes late",
+        caught_by: Rule("relocations"),
+        damage: branch_off,
+    },
+    Sabotage {
+        name: "vtable-off",
+        what: "a function pointer in a constant points four bytes late",
+        caught_by: Rule("relocations"),
+        damage: pointer_off,
+    },
+    Sabotage {
+        name: "got",
+        what: "a relocation is of a kind that needs a table of addresses",
+        caught_by: Rule("link"),
+        damage: got,
+    },
+    Sabotage {
+        name: "fde-missing",
+        what: "a function has no row in the unwind table",
+        caught_by: Rule("unwind-tables"),
+        damage: fde_missing,
+    },
+    Sabotage {
+        name: "no-size",
+        what: "a function's symbol has no length",
+        caught_by: Rule("functions"),
+        damage: no_size,
+    },
     Sabotage { name: "spill", what: "a cell has a writable static", caught_by: Rule("spill"), damage: spill },
-    Sabotage { name: "hosted-dropped", what: "the manifest does not allow a hosted static", caught_by: Rule("hosted"), damage: hosted_dropped },
-    Sabotage { name: "undefined", what: "a cell needs a symbol that no cell defines", caught_by: Rule("link"), damage: undefined },
+    Sabotage {
+        name: "hosted-dropped",
+        what: "the manifest does not allow a hosted static",
+        caught_by: Rule("hosted"),
+        damage: hosted_dropped,
+    },
+    Sabotage {
+        name: "undefined",
+        what: "a cell needs a symbol that no cell defines",
+        caught_by: Rule("link"),
+        damage: undefined,
+    },
     Sabotage { name: "doubled", what: "two cells define one symbol", caught_by: Rule("link"), damage: doubled },
     Sabotage { name: "truncated", what: "an object ends in its middle", caught_by: Rule("link"), damage: truncated },
-    Sabotage { name: "cell-missing", what: "the archive lacks a cell of its manifest", caught_by: Rule("archive"), damage: cell_missing },
-    Sabotage { name: "bit-flipped", what: "one bit of an object is not what the manifest's hash says", caught_by: Rule("archive"), damage: bit_flipped },
-    Sabotage { name: "blob-tied", what: "the applier's blob refers to another cell", caught_by: Rule("applier"), damage: blob_tied },
-    Sabotage { name: "echo-off", what: "the command echo calls four bytes beside what it means to", caught_by: Test("shell-echo"), damage: echo_off },
-    Sabotage { name: "app-missing", what: "the archive lacks an app", caught_by: Test("app-hello"), damage: app_missing },
-    Sabotage { name: "boot-cell-missing", what: "the archive lacks a cell that nano_core links", caught_by: Test("exec-lines"), damage: boot_cell_missing },
-    Sabotage { name: "id-wrong", what: "the manifest states another image id", caught_by: Test("cells-verify"), damage: id_wrong },
+    Sabotage {
+        name: "cell-missing",
+        what: "the archive lacks a cell of its manifest",
+        caught_by: Rule("archive"),
+        damage: cell_missing,
+    },
+    Sabotage {
+        name: "bit-flipped",
+        what: "one bit of an object is not what the manifest's hash says",
+        caught_by: Rule("archive"),
+        damage: bit_flipped,
+    },
+    Sabotage {
+        name: "blob-tied",
+        what: "the applier's blob refers to another cell",
+        caught_by: Rule("applier"),
+        damage: blob_tied,
+    },
+    Sabotage {
+        name: "echo-off",
+        what: "the command echo calls four bytes beside what it means to",
+        caught_by: Test("shell-echo"),
+        damage: echo_off,
+    },
+    Sabotage {
+        name: "app-missing",
+        what: "the archive lacks an app",
+        caught_by: Test("app-hello"),
+        damage: app_missing,
+    },
+    Sabotage {
+        name: "boot-cell-missing",
+        what: "the archive lacks a cell that nano_core links",
+        caught_by: Test("exec-lines"),
+        damage: boot_cell_missing,
+    },
+    Sabotage {
+        name: "id-wrong",
+        what: "the manifest states another image id",
+        caught_by: Test("cells-verify"),
+        damage: id_wrong,
+    },
 ];
 
 /// An archive taken apart.
@@ -70,7 +140,8 @@ pub struct Image {
 
 impl Image {
     fn read(path: &Path) -> Result<Image> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}: `make image` writes it", path.display()))?;
+        let bytes =
+            fs::read(path).with_context(|| format!("cannot read {}: `make image` writes it", path.display()))?;
         let mut entries: BTreeMap<String, Vec<u8>> = archive::unpack(&bytes)?.into_iter().collect();
         let manifest = Manifest::read(&entries.remove(manifest::FILE).context("the archive has no manifest")?)?;
         let objects = manifest
@@ -133,12 +204,14 @@ fn relocations<'b, 'd>(
         .filter(|section| of(&String::from_utf8_lossy(&section.name), section.sh_flags))
         .map(|section| section.id())
         .collect();
-    builder.sections.iter_mut().filter(move |section| section.sh_info_section.is_some_and(|of| wanted.contains(&of))).flat_map(|section| {
-        match &mut section.data {
+    builder
+        .sections
+        .iter_mut()
+        .filter(move |section| section.sh_info_section.is_some_and(|of| wanted.contains(&of)))
+        .flat_map(|section| match &mut section.data {
             SectionData::Relocation(relocations) => relocations.iter_mut(),
             _ => [].iter_mut(),
-        }
-    })
+        })
 }
 
 fn is_text(_: &str, flags: elf::SectionFlags) -> bool {
@@ -146,14 +219,16 @@ fn is_text(_: &str, flags: elf::SectionFlags) -> bool {
 }
 
 fn undefined_function(builder: &Builder<'_>) -> Result<SymbolId> {
-    let found = builder.symbols.iter().find(|s| s.section.is_none() && s.st_bind() == elf::STB_GLOBAL && !s.name.is_empty());
+    let found =
+        builder.symbols.iter().find(|s| s.section.is_none() && s.st_bind() == elf::STB_GLOBAL && !s.name.is_empty());
     Ok(found.context("it needs no other cell")?.id())
 }
 
 fn branch_off(image: &mut Image) -> Result<()> {
     image.edit("shell", |builder| {
         let symbol = undefined_function(builder)?;
-        let branch = relocations(builder, is_text).find(|r| r.r_type == elf::R_X86_64_PLT32 && r.symbol == Some(symbol));
+        let branch =
+            relocations(builder, is_text).find(|r| r.r_type == elf::R_X86_64_PLT32 && r.symbol == Some(symbol));
         branch.context("it branches to no other cell")?.r_addend += 4;
         Ok(())
     })
@@ -163,7 +238,8 @@ fn pointer_off(image: &mut Image) -> Result<()> {
     image.edit("shell", |builder| {
         let functions: Vec<SymbolId> =
             builder.symbols.iter().filter(|s| s.st_type() == elf::STT_FUNC).map(|s| s.id()).collect();
-        let sections: Vec<SectionId> = builder.sections.iter().filter(|s| is_text("", s.sh_flags)).map(|s| s.id()).collect();
+        let sections: Vec<SectionId> =
+            builder.sections.iter().filter(|s| is_text("", s.sh_flags)).map(|s| s.id()).collect();
         let starts: Vec<SymbolId> = builder
             .symbols
             .iter()
@@ -188,11 +264,17 @@ fn got(image: &mut Image) -> Result<()> {
 /// Takes out the first row that describes a function, with its relocations, and moves the rest up.
 fn fde_missing(image: &mut Image) -> Result<()> {
     image.edit("shell", |builder| {
-        let table = builder.sections.iter_mut().find(|s| s.name.as_slice() == b".eh_frame").context("it has no unwind table")?;
+        let table = builder
+            .sections
+            .iter_mut()
+            .find(|s| s.name.as_slice() == b".eh_frame")
+            .context("it has no unwind table")?;
         let id = table.id();
         let SectionData::Data(bytes) = &mut table.data else { bail!("its unwind table has no bytes") };
         let bytes = bytes.to_mut();
-        let word = |bytes: &[u8], at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
+        let word = |bytes: &[u8], at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize
+        };
         let mut at = 0;
         while word(bytes, at + 4) == 0 {
             at += 4 + word(bytes, at);
@@ -228,7 +310,13 @@ fn no_size(image: &mut Image) -> Result<()> {
 }
 
 /// Adds a section with one symbol.
-fn add_static(builder: &mut Builder<'_>, name: &'static str, symbol: &'static str, flags: u64, binding: elf::SymbolBind) {
+fn add_static(
+    builder: &mut Builder<'_>,
+    name: &'static str,
+    symbol: &'static str,
+    flags: u64,
+    binding: elf::SymbolBind,
+) {
     let section = builder.sections.add();
     section.name = name.as_bytes().into();
     section.sh_type = elf::SHT_PROGBITS;
@@ -353,7 +441,8 @@ pub fn apply(project: &Project, name: &str, folder: &Path) -> Result<&'static Sa
     let mut image = Image::read(&project.build("cells.tar"))?;
     (sabotage.damage)(&mut image).with_context(|| format!("the sabotage {name} does not apply"))?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    fs::write(folder.join("cells.tar"), image.write()?).with_context(|| format!("cannot write {}", folder.display()))?;
+    fs::write(folder.join("cells.tar"), image.write()?)
+        .with_context(|| format!("cannot write {}", folder.display()))?;
     fs::copy(project.build("nano_core"), folder.join("nano_core"))
         .with_context(|| format!("cannot write {}", folder.display()))?;
     Ok(sabotage)

@@ -192,7 +192,8 @@ impl Session {
             let request = serde_json::json!({ "execute": name, "arguments": arguments });
             writer.write_all(format!("{request}\n").as_bytes()).context("QEMU's monitor has gone")?;
             loop {
-                let line = lines.next().context("QEMU's monitor has gone")?.context("QEMU's monitor does not answer")?;
+                let line =
+                    lines.next().context("QEMU's monitor has gone")?.context("QEMU's monitor does not answer")?;
                 let answer: Value = serde_json::from_str(&line).context("QEMU's monitor speaks no JSON")?;
                 ensure!(answer.get("error").is_none(), "QEMU refuses {name}: {}", answer["error"]);
                 if let Some(value) = answer.get("return") {

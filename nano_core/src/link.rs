@@ -4,7 +4,7 @@ use crate::arena::Arena;
 use crate::error::Error;
 use alloc::{format, string::ToString, vec::Vec};
 use handoff::Range;
-use handoff::layout::{CONSTANTS, HOSTED, PER_CPU_VALUES, TEXT, THUNKS};
+use handoff::layout::{CONSTANTS, HOSTED, PER_CPU_BYTES, PER_CPU_VALUES, TEXT, THUNKS};
 use linker::{CellId, Graph, Object, Places};
 use manifest::Manifest;
 use tar_no_std::TarArchiveRef;
@@ -53,6 +53,13 @@ pub fn link(archive: &Archive, arena: &mut Arena<'_>) -> Result<Linked, Error> {
         thunks: THUNKS.start,
         hosted: HOSTED.start,
         per_cpu: PER_CPU_VALUES,
+    });
+    graph.limit(Places {
+        text: TEXT.end,
+        constants: CONSTANTS.end,
+        thunks: THUNKS.end,
+        hosted: HOSTED.end,
+        per_cpu: PER_CPU_BYTES,
     });
     for hosted in &manifest.hosted {
         graph.allow_hosted(&hosted.symbol);

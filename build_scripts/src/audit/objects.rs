@@ -63,7 +63,10 @@ pub fn spill(subject: &Subject) -> Result<Verdict> {
             if rows.iter().any(|row| row.cell == found.cell && row.path == found.path) {
                 (listed, bytes) = (listed + 1, bytes + found.bytes);
             } else {
-                faults.push(format!("cell {} keeps {} ({} bytes) in a writable section", found.cell, found.path, found.bytes));
+                faults.push(format!(
+                    "cell {} keeps {} ({} bytes) in a writable section",
+                    found.cell, found.path, found.bytes
+                ));
             }
         }
     }
@@ -104,7 +107,11 @@ pub fn functions(subject: &Subject) -> Result<Verdict> {
                 match symbol.kind {
                     SymbolKind::Function if symbol.size > 0 => spans.push((symbol.value, symbol.value + symbol.size)),
                     SymbolKind::Section => {}
-                    _ => faults.push(format!("cell {name}: {} in {} is no function with a length", plain(object.name(symbol)), section.name)),
+                    _ => faults.push(format!(
+                        "cell {name}: {} in {} is no function with a length",
+                        plain(object.name(symbol)),
+                        section.name
+                    )),
                 }
             }
             count += spans.len();
@@ -157,7 +164,8 @@ fn fdes(bytes: &[u8], relocations: &BTreeMap<u64, Relocation>) -> Result<Vec<Fde
             continue;
         }
         if word(at + 4)? != 0 {
-            let start = relocations.get(&(at as u64 + 8)).with_context(|| format!("the row at {at:#x} names no function"))?;
+            let start =
+                relocations.get(&(at as u64 + 8)).with_context(|| format!("the row at {at:#x} names no function"))?;
             rows.push(Fde { symbol: start.symbol, addend: start.addend, length: word(at + 12)?.into() });
         }
         at += 4 + length;
@@ -180,14 +188,18 @@ pub fn unwind_tables(subject: &Subject) -> Result<Verdict> {
                 let start = symbol.value.wrapping_add_signed(fde.addend);
                 match symbol.section {
                     Some(section) => covered.entry(section).or_default().push((start, start + fde.length)),
-                    None => faults.push(format!("cell {name}: a row of the unwind table names {}", plain(object.name(symbol)))),
+                    None => faults
+                        .push(format!("cell {name}: a row of the unwind table names {}", plain(object.name(symbol)))),
                 }
             }
         }
         for (index, section) in object.sections.iter().enumerate().filter(|(_, s)| s.kind == Kind::Text && s.size > 0) {
             let spans = covered.entry(index as u32).or_default();
             if let Some(gap) = first_gap(spans, section.size, section.bytes) {
-                faults.push(format!("cell {name}: nothing unwinds {} at {gap:#x}", plain(section.name.trim_start_matches(".text."))));
+                faults.push(format!(
+                    "cell {name}: nothing unwinds {} at {gap:#x}",
+                    plain(section.name.trim_start_matches(".text."))
+                ));
             }
         }
         Ok(())
@@ -208,7 +220,8 @@ pub fn relocations(subject: &Subject) -> Result<Verdict> {
     let mut functions: HashSet<&str> = HashSet::new();
     each(subject, |_, object| {
         let is_text = |section: u32| object.sections.get(section as usize).is_some_and(|s| s.kind == Kind::Text);
-        let exported = object.symbols.iter().filter(|symbol| symbol.is_exported() && symbol.section.is_some_and(is_text));
+        let exported =
+            object.symbols.iter().filter(|symbol| symbol.is_exported() && symbol.section.is_some_and(is_text));
         functions.extend(exported.map(|symbol| object.name(symbol)));
         Ok(())
     })?;
@@ -232,13 +245,15 @@ pub fn relocations(subject: &Subject) -> Result<Verdict> {
                     faults.push(format!("{} is a branch outside of text", place()));
                 }
                 let symbol = object.symbols.get(relocation.symbol as usize).context("a relocation names no symbol")?;
-                let target_kind = symbol.section.and_then(|target| object.sections.get(target as usize)).map(|s| s.kind);
+                let target_kind =
+                    symbol.section.and_then(|target| object.sections.get(target as usize)).map(|s| s.kind);
                 let code = match target_kind {
                     Some(kind) => kind == Kind::Text,
                     None => functions.contains(object.name(symbol)),
                 };
                 if relocation.kind == RelocationKind::Relative32 && code && section.kind != Kind::Unwind {
-                    faults.push(format!("{} names a function, and is neither a branch nor in an unwind table", place()));
+                    faults
+                        .push(format!("{} names a function, and is neither a branch nor in an unwind table", place()));
                 }
                 let Some(target) = symbol.section.filter(|_| code) else {
                     // A function of another cell: its start or nothing.
@@ -260,7 +275,10 @@ pub fn relocations(subject: &Subject) -> Result<Verdict> {
             // A constant with methods of several types, one of them off, is no table of jumps in one function.
             let one = inside.len() == 1 && at_start.iter().all(|target| inside.contains_key(target));
             if !inside.is_empty() && !(one && inside.values().all(|&count| count >= JUMPS)) {
-                faults.push(format!("cell {}: {} points inside functions, and is no jump table", cell.cell.name, section.name));
+                faults.push(format!(
+                    "cell {}: {} points inside functions, and is no jump table",
+                    cell.cell.name, section.name
+                ));
             }
         }
         Ok(())

@@ -45,7 +45,8 @@ pub fn nano_core_crates(subject: &Subject) -> Result<Verdict> {
 /// What is in one set only, as sentences.
 fn differences(found: &BTreeSet<String>, listed: &BTreeSet<String>, what: &str, list: &str) -> Vec<String> {
     let unlisted = found.difference(listed).map(|name| format!("{name} {what}, but {list} does not list it"));
-    let dead = listed.difference(found).map(|name| format!("{list} lists {name}, of which it is not true that it {what}"));
+    let dead =
+        listed.difference(found).map(|name| format!("{list} lists {name}, of which it is not true that it {what}"));
     unlisted.chain(dead).collect()
 }
 
@@ -140,7 +141,10 @@ fn listed(subject: &Subject, file: &str) -> Result<(BTreeSet<String>, Vec<String
 /// The text of a member's own sources, without its tests.
 fn texts(subject: &Subject, member: &Member) -> Result<Vec<String>> {
     let files = sources(&subject.project.root.join(&member.folder).join("src"), &["rs"])?;
-    files.iter().map(|file| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))).collect()
+    files
+        .iter()
+        .map(|file| fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display())))
+        .collect()
 }
 
 /// Exactly the listed crates use `unsafe`.

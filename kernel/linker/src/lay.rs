@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
 /// How deep constants may refer to constants.
-const MAX_DEPTH: u32 = 200;
+const MAX_DEPTH: u32 = 64;
 /// The most elements of a mergeable section that are told apart.
 const MAX_PIECES: usize = 400_000;
 /// Stands in a placement for "being interned".

@@ -211,7 +211,9 @@ impl<'a> Graph<'a> {
     /// address; and so on.
     fn close(&self, next: &Graph<'a>, changed: &[CellId], set: &mut Vec<CellId>) {
         let mut moved: Vec<CellId> = changed.to_vec();
-        let mut todo = !moved.is_empty();
+        // A removed cell changes those who can do without it.
+        let removed = |index: usize| next.cells[index].gone && !self.cells[index].gone;
+        let mut todo = !moved.is_empty() || (0..self.cells.len()).any(removed);
         while todo {
             todo = false;
             for (id, cell) in next.cells() {
@@ -266,13 +268,14 @@ impl<'a> Graph<'a> {
     pub fn patches(&self, staged: &Staged<'a>) -> Result<Vec<Patch>, Error> {
         let next = &staged.next;
         let mut patches = staged.overwrites.clone();
-        let lead = |cell: &str, field: u64, old: u64, new: u64| {
+        let lead = |cell: &str, section: &str, base: u64, offset: u64, (old, new): (u64, u64)| {
+            let field = base + offset;
             let relative = |to: u64| i32::try_from(to.wrapping_sub(field + 4) as i64).map(|word| u64::from(word as u32));
             match (relative(old), relative(new)) {
                 (Ok(old), Ok(new)) => Ok(Patch { address: field, old, new, width: 4 }),
                 _ => {
-                    let (cell, section, target) = (String::from(cell), String::from("text"), String::from("its new copy"));
-                    Err(Error::Overflow { cell, section, offset: field, target, value: new })
+                    let (cell, section, target) = (String::from(cell), String::from(section), String::from("its new copy"));
+                    Err(Error::Overflow { cell, section, offset, target, value: new })
                 }
             }
         };
@@ -283,7 +286,7 @@ impl<'a> Graph<'a> {
                 if let (Some(old), Some(new)) = (old, new)
                     && old != new
                 {
-                    patches.push(lead(cell.name, placement.text.address + u64::from(branch.at), old, new)?);
+                    patches.push(lead(cell.name, "text", placement.text.address, branch.at.into(), (old, new))?);
                 }
             }
         }
@@ -302,7 +305,7 @@ impl<'a> Graph<'a> {
             if let (Some(from), Some(to)) = (place(self, old), place(next, new))
                 && from != to
             {
-                patches.push(lead("thunks", new.address + thunks::FIELD, from, to)?);
+                patches.push(lead(next.cell(new.cell).name, "thunks", 0, new.address + thunks::FIELD, (from, to))?);
             }
         }
         Ok(patches)

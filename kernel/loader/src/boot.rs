@@ -7,10 +7,12 @@ use crate::{
     text_map::{Map, ThunkTable},
     world::{Copy, Loader, Refused, World},
 };
-use alloc::{collections::BTreeSet, string::String, string::ToString, vec::Vec};
+use alloc::{string::String, string::ToString, vec::Vec};
 use handoff::{Handoff, layout};
+use hashbrown::HashMap;
 use linker::{Access, CellId, Graph, Object, Places};
 use paging::{CodeMapping, Mapping};
+use rustc_hash::FxBuildHasher;
 
 /// Starts the loader: afterwards every cell of the archive that can be linked is.
 ///
@@ -27,6 +29,13 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
         per_cpu: layout::PER_CPU_VALUES,
     };
     let mut graph = Graph::new(places);
+    graph.limit(Places {
+        text: layout::TEXT.end,
+        constants: layout::CONSTANTS.end,
+        thunks: layout::THUNKS.end,
+        hosted: layout::HOSTED.end,
+        per_cpu: layout::PER_CPU_BYTES,
+    });
     for hosted in &archive.manifest.hosted {
         graph.allow_hosted(&hosted.symbol);
     }
@@ -158,18 +167,25 @@ fn try_link(world: &mut World, objects: Objects) -> (Result<Live, linker::Error>
 
 /// Refuses cells that need what no cell defines, and those that need these.
 fn refuse_unresolved(world: &mut World, objects: &mut Objects) {
-    loop {
-        let names: BTreeSet<&str> = objects.iter().flat_map(|(.., object)| object.defined()).collect();
-        let missing = |object: &Object<'static>| {
-            let mut needed = object.undefined();
-            needed.find(|symbol| world.graph.definer(symbol).is_none() && !names.contains(symbol))
+    // By name: how many of the objects define it. It is made once; a refused cell takes its own names out again.
+    let mut definers: HashMap<&'static str, u32, FxBuildHasher> = HashMap::default();
+    for name in objects.iter().flat_map(|(.., object)| object.defined()) {
+        *definers.entry(name).or_default() += 1;
+    }
+    let mut next = 0;
+    while let Some((.., object)) = objects.get(next) {
+        let defined = |symbol: &str| world.graph.definer(symbol).is_some() || definers.get(symbol).is_some_and(|&count| count > 0);
+        let Some(symbol) = object.undefined().find(|symbol| !defined(symbol)) else {
+            next += 1;
+            continue;
         };
-        let found = objects.iter().position(|(.., object)| missing(object).is_some());
-        let Some(index) = found else { return };
-        let symbol = missing(&objects[index].2).unwrap_or_default().to_string();
-        let (cell, ..) = objects.remove(index);
-        let why = linker::Error::Undefined { cell: cell.to_string(), symbol }.to_string();
+        let (cell, _, object) = objects.remove(next);
+        for name in object.defined() {
+            definers.entry(name).and_modify(|count| *count -= 1);
+        }
+        let why = linker::Error::Undefined { cell: cell.to_string(), symbol: symbol.to_string() }.to_string();
         world.refused.push(Refused { cell, why });
+        next = 0;
     }
 }
 

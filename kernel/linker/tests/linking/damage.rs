@@ -2,36 +2,19 @@
 //! never panics, and what it accepts the second reader accepts too and sees the same.
 
 use crate::support::{
-    goblin::agree,
+    elf::Aligned,
+    random::Random,
     small::{self, World},
+    world::{self as generated, Tape},
 };
-use linker::Object;
 use std::collections::BTreeMap;
 
-/// Outcomes, counted by the first words of what was said.
+/// Outcomes by the name of the error, counted.
 type Outcomes = BTreeMap<String, u32>;
 
-/// Reads and links bytes that may be anything; the outcome in a word.
+/// What becomes of bytes that may be anything, counted.
 fn try_bytes(world: &World, bytes: &[u8], outcomes: &mut Outcomes) {
-    let outcome = match Object::parse(bytes) {
-        Err(error) => name(&format!("{error:?}")),
-        Ok(object) => {
-            agree(&object);
-            match world.link(object) {
-                Err(error) => name(&format!("{error:?}")),
-                Ok((graph, cell, memory)) => {
-                    assert_eq!(graph.verify(cell, &memory), Ok(()), "what was linked is not what it should be");
-                    "Linked".to_owned()
-                }
-            }
-        }
-    };
-    *outcomes.entry(outcome).or_default() += 1;
-}
-
-/// The name of an error's variant.
-fn name(debug: &str) -> String {
-    debug.split([' ', '(']).next().unwrap_or_default().to_owned()
+    *outcomes.entry(world.try_bytes(bytes)).or_default() += 1;
 }
 
 /// Every byte that is structure, not contents: headers, symbols, relocations, the unwind table.
@@ -95,4 +78,37 @@ fn every_changed_byte_is_accepted_or_refused() {
         outcomes
     });
     eprintln!("{outcomes:#?}");
+}
+
+/// Changes that are less even than those of single bytes: words that mean something, bytes from elsewhere, several at once.
+fn damage(object: &mut Aligned, random: &mut Random) {
+    const WORDS: [u64; 8] = [0, 1, 8, 0xff, 0xfff1, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
+    let len = object.bytes().len();
+    let changes = if random.below(4) == 0 { 4 } else { 1 };
+    for _ in 0..changes {
+        let (at, from, count) = (random.below(len), random.below(len), 1 + random.below(16));
+        let bytes: Vec<u8> = match random.below(4) {
+            0 => vec![random.below(256) as u8],
+            1 => WORDS[random.below(8)].to_le_bytes()[..1 << random.below(4)].to_vec(),
+            2 => object.bytes()[from..(from + count).min(len)].to_vec(),
+            _ => vec![object.bytes()[at].wrapping_add([1, 255, 8, 248][random.below(4)])],
+        };
+        for (offset, byte) in bytes.into_iter().enumerate().filter(|(offset, _)| at + offset < len) {
+            object.set(at + offset, byte);
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_random_changes_are_accepted_or_refused() {
+    let (world, mut random, mut outcomes) = (World::new(), Random::new(10), Outcomes::new());
+    for round in 0..10_000 {
+        let tape: Vec<u8> = (0..300).map(|_| random.below(256) as u8).collect();
+        let object = if round % 2 == 0 { small::small() } else { generated::World::new(&mut Tape::new(&tape)).objects().swap_remove(0) };
+        let mut damaged = object.clone();
+        damage(&mut damaged, &mut random);
+        try_bytes(&world, damaged.bytes(), &mut outcomes);
+        world.try_second_copy(damaged.bytes());
+    }
+    assert!(outcomes["Linked"] > 2_000 && outcomes.len() > 10, "{outcomes:?}");
 }

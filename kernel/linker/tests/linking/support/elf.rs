@@ -16,6 +16,7 @@ pub const WEAK: u8 = 0x20;
 pub const OBJECT: u8 = 1;
 pub const FUNC: u8 = 2;
 pub const SECTION: u8 = 3;
+pub const HIDDEN: u8 = 2;
 pub const ABS: u16 = 0xfff1;
 pub const R_64: u32 = 1;
 pub const R_PC32: u32 = 2;
@@ -42,6 +43,8 @@ pub struct Section {
 pub struct Symbol {
     pub name: String,
     pub info: u8,
+    /// Visibility.
+    pub other: u8,
     pub section: u16,
     pub value: u64,
     pub size: u64,
@@ -71,7 +74,7 @@ impl Elf {
     }
 
     pub fn symbol(&mut self, name: &str, info: u8, section: u16, value: u64, size: u64) -> u32 {
-        self.symbols.push(Symbol { name: name.to_owned(), info, section, value, size });
+        self.symbols.push(Symbol { name: name.to_owned(), info, other: 0, section, value, size });
         self.symbols.len() as u32
     }
 
@@ -124,7 +127,7 @@ impl Elf {
                 strings.extend(symbol.name.bytes().chain([0]));
             }
             symbols.extend(name.to_le_bytes());
-            symbols.extend([symbol.info, 0]);
+            symbols.extend([symbol.info, symbol.other]);
             symbols.extend(symbol.section.to_le_bytes());
             symbols.extend(symbol.value.to_le_bytes());
             symbols.extend(symbol.size.to_le_bytes());

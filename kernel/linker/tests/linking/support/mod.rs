@@ -1,9 +1,14 @@
 //! What the tests share.
 
+pub mod check;
 pub mod elf;
+pub mod frames;
 pub mod goblin;
+pub mod heap;
 pub mod memory;
+pub mod random;
 pub mod small;
+pub mod world;
 
 use linker::Places;
 

@@ -1,0 +1,279 @@
+//! `delias diff`: what is different between two builds, and what that means for a system that runs the first.
+//!
+//! ```text
+//! side        a build: manifest, objects, things by path       dwarf, types, debug   debug information, read
+//! names       paths without hashes and numbers                 layouts               types that changed
+//! code        canonical code of a function                     coroutines            code that belongs to a type
+//! follow      which functions lead on                          verdict               code, data, or refused
+//! reasons     why an object differs                            report                for people and for scripts
+//! ```
+//! Objects that differ are the difference. Of those, and of every other cell whose debug information differs, types are
+//! compared: a cell that only keeps a reference to a type has the same bytes when the type changes. If one did, the debug
+//! information of all cells is searched for who mentions it.
+//!
+//! It proves what it says only as far as debug information goes: a change of meaning is in no layout.
+
+pub mod code;
+pub mod coroutines;
+pub mod debug;
+pub mod dwarf;
+pub mod follow;
+pub mod layouts;
+pub mod names;
+pub mod reasons;
+pub mod report;
+pub mod side;
+pub mod types;
+pub mod verdict;
+
+use anyhow::{Context, Result};
+use bundle::{Bundle, Change, Verdict, What};
+use code::Reader;
+use debug::Debug;
+use side::{Files, Side};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// `delias diff OLD NEW`: prints the difference, and writes it to `output`. The status is 1 if it is refused.
+///
+/// # Errors
+/// As [`between`], or the file cannot be written.
+pub fn run(old: &Path, new: &Path, json: bool, output: Option<&Path>) -> Result<ExitCode> {
+    let bundle = between(old, new)?;
+    match json {
+        true => println!("{}", report::json(&bundle)),
+        false => println!("{}", report::Summary(&bundle)),
+    }
+    if let Some(output) = output {
+        fs::write(output, bundle.write()?).with_context(|| format!("cannot write {}", output.display()))?;
+    }
+    Ok(match bundle.verdict {
+        Verdict::Code | Verdict::Data => ExitCode::SUCCESS,
+        Verdict::Refused(_) => ExitCode::FAILURE,
+    })
+}
+
+/// Two builds.
+#[derive(Clone, Copy)]
+pub struct Pair<'s, 'a> {
+    /// What runs.
+    pub base: &'s Side<'a>,
+    /// What is to run.
+    pub target: &'s Side<'a>,
+}
+
+/// The debug information of both builds of each cell that was read, by name.
+type Read = BTreeMap<String, (Option<Debug>, Option<Debug>)>;
+
+/// The difference between two build folders.
+///
+/// # Errors
+/// A folder is not a complete build. What cannot be applied is no error but a verdict.
+pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
+    let (base, target) = both(|| Files::read(old), || Files::read(new))?;
+    let mut bundle = Bundle {
+        format: bundle::FORMAT,
+        base_id: base.manifest.image_id,
+        target_id: target.manifest.image_id,
+        toolchain: target.manifest.toolchain.clone(),
+        verdict: Verdict::Code,
+        changes: changes(&base, &target),
+        layouts: Vec::new(),
+        hosted: target.manifest.hosted.clone(),
+        services: target.manifest.services.clone(),
+        boot_pending: nano_core(old)? != nano_core(new)?,
+    };
+    if base.manifest.toolchain != target.manifest.toolchain {
+        let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+        bundle.verdict = Verdict::Refused(vec![format!(
+            "another compiler built the target: {}; the base was built by {}",
+            first(&target.manifest.toolchain),
+            first(&base.manifest.toolchain)
+        )]);
+        return Ok(bundle);
+    }
+    if !bundle.changes.is_empty() {
+        let (base, target) = both(|| Side::read(&base), || Side::read(&target))?;
+        examine(Pair { base: &base, target: &target }, &mut bundle)?;
+    }
+    Ok(bundle)
+}
+
+/// `build/nano_core`, the program that boots.
+fn nano_core(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join("nano_core");
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The cells whose object or key differs, with nothing said of them yet.
+fn changes(base: &Files, target: &Files) -> Vec<Change> {
+    let change = |what, name: &str| Change {
+        what,
+        name: name.to_owned(),
+        version: String::new(),
+        base_hash: [0; 32],
+        object_hash: [0; 32],
+        object: Vec::new(),
+        reasons: Vec::new(),
+        follow: Vec::new(),
+        not_followed: Vec::new(),
+        own: false,
+    };
+    let mut changes = Vec::new();
+    for (index, cell) in target.manifest.cells.iter().enumerate() {
+        let old = base.find(&cell.name).map(|old| &base.manifest.cells[old]);
+        if old.is_some_and(|old| old.object_hash == cell.object_hash && old.key() == cell.key()) {
+            continue;
+        }
+        changes.push(Change {
+            version: cell.version.clone(),
+            base_hash: old.map_or([0; 32], |old| old.object_hash),
+            object_hash: cell.object_hash,
+            object: target.object(index).to_vec(),
+            own: cell.own,
+            ..change(if old.is_some() { What::Replace } else { What::Add }, &cell.name)
+        });
+    }
+    for cell in base.manifest.cells.iter().filter(|cell| target.find(&cell.name).is_none()) {
+        changes.push(Change { base_hash: cell.object_hash, own: cell.own, ..change(What::Remove, &cell.name) });
+    }
+    changes.sort_by(|a, b| a.name.cmp(&b.name));
+    changes
+}
+
+/// Fills in verdict, layouts, reasons, and what leads on.
+fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
+    let read = read_debug(pair, &bundle.changes)?;
+    let (olds, news): (Vec<&Debug>, Vec<&Debug>) =
+        (read.values().filter_map(|pair| pair.0.as_ref()).collect(), read.values().filter_map(|pair| pair.1.as_ref()).collect());
+    let (exempt, mut changed): (Vec<_>, Vec<_>) = layouts::changed(&olds, &news).into_iter().partition(layouts::is_exempt);
+    changed.extend(verdict::kept_closures(&exempt, &olds).into_iter().cloned());
+    let numbered = |side: &Side<'_>, take: fn(&(Option<Debug>, Option<Debug>)) -> Option<&Debug>| -> Vec<(u32, &Debug)> {
+        read.iter().filter_map(|(name, pair)| Some((side.files.find(name)? as u32, take(pair)?))).collect()
+    };
+    let (base, target) = (numbered(pair.base, |pair| pair.0.as_ref()), numbered(pair.target, |pair| pair.1.as_ref()));
+    let mut more = layouts::changed_objects(&olds, &news);
+    more.extend(coroutines::changed((pair.base, &base), (pair.target, &target)));
+    // Where two ways show the same, the more telling one is said.
+    changed.retain(|known| !more.iter().any(|found| found.path == known.path && found.path.starts_with("dyn ")));
+    more.retain(|found| !changed.iter().any(|known| known.path == found.path));
+    changed.extend(more);
+    changed.sort();
+
+    let data = verdict::Data { statics: verdict::statics(pair), types: holders(pair, &read, changed)? };
+    bundle.layouts = data.lines();
+    bundle.verdict = data.verdict(|changed| verdict::is_claimed(pair.target, changed));
+
+    let all_changed: Vec<&layouts::Changed> = data.types.iter().map(|(changed, _)| changed).chain(&exempt).collect();
+    let set = layouts::Set::new(all_changed);
+    let (mut old_reader, mut new_reader) = (Reader::new(pair.base), Reader::new(pair.target));
+    for change in &mut bundle.changes {
+        let (old, new) = (pair.base.files.find(&change.name), pair.target.files.find(&change.name));
+        let debug = read.get(&change.name).map_or((None, None), |pair| (pair.0.as_ref(), pair.1.as_ref()));
+        let mentioned = data.roots().filter(|(_, holders)| holders.contains(&change.name));
+        change.reasons = mentioned.map(|(changed, _)| format!("layout of {}", changed.path)).collect();
+        let (Some(old), Some(new)) = (old, new) else {
+            let what = if change.what == What::Add { "new cell" } else { "no cell of the target" };
+            change.reasons.push(what.to_owned());
+            continue;
+        };
+        let (old, new) = (old as u32, new as u32);
+        if pair.base.units[old as usize].cell.key() != pair.target.units[new as usize].cell.key() {
+            let key = |side: &Side<'_>, cell: u32| side.units[cell as usize].cell.key();
+            change.reasons.push(format!("another cell key: {} → {}", key(pair.base, old), key(pair.target, new)));
+            change.not_followed.push("every function (another cell key)".to_owned());
+            continue;
+        }
+        let (base, target) = (reasons::Place { side: pair.base, cell: old }, reasons::Place { side: pair.target, cell: new });
+        change.reasons.extend(reasons::reasons(&base, &target, (&mut old_reader, &mut new_reader), debug));
+        let mut base = follow::Place { side: pair.base, cell: old, debug: debug.0, reader: &mut old_reader };
+        let mut target = follow::Place { side: pair.target, cell: new, debug: debug.1, reader: &mut new_reader };
+        let table = follow::table(&mut base, &mut target, &set);
+        change.follow = table.follow;
+        change.not_followed = table.not_followed;
+    }
+    Ok(())
+}
+
+/// Reads the debug information of every cell that differs, or whose debug information does.
+fn read_debug(pair: Pair<'_, '_>, changes: &[Change]) -> Result<Read> {
+    let changed: BTreeSet<&str> = changes.iter().map(|change| change.name.as_str()).collect();
+    let names: BTreeSet<&str> =
+        pair.base.files.manifest.cells.iter().chain(&pair.target.files.manifest.cells).map(|cell| cell.name.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    let read = side_by_side(&names, |name| -> Result<Option<(Option<Debug>, Option<Debug>)>> {
+        let bytes = |side: &Side<'_>| side.files.find(name).map(|_| side.files.companion(name)).transpose();
+        let (old, new) = (bytes(pair.base)?, bytes(pair.target)?);
+        if old == new && !changed.contains(name) {
+            return Ok(None);
+        }
+        let debug = |bytes: Option<Vec<u8>>| bytes.map(|bytes| Debug::read(&bytes)).transpose();
+        Ok(Some((debug(old).with_context(|| format!("cell {name}"))?, debug(new).with_context(|| format!("cell {name}"))?)))
+    });
+    let mut found = Read::new();
+    for (name, debug) in names.iter().zip(read) {
+        if let Some(debug) = debug? {
+            found.insert((*name).to_owned(), debug);
+        }
+    }
+    Ok(found)
+}
+
+/// Each changed type with the cells that mention it, in the base or in the target.
+fn holders(pair: Pair<'_, '_>, read: &Read, changed: Vec<layouts::Changed>) -> Result<Vec<(layouts::Changed, BTreeSet<String>)>> {
+    if changed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let others: Vec<&str> =
+        pair.base.files.manifest.cells.iter().map(|cell| cell.name.as_str()).filter(|name| !read.contains_key(*name)).collect();
+    let mut unread = Vec::new();
+    for (name, debug) in others.iter().zip(side_by_side(&others, |name| Debug::read(&pair.base.files.companion(name)?))) {
+        unread.push((*name, debug.with_context(|| format!("cell {name}"))?));
+    }
+    let known = read.iter().flat_map(|(name, pair)| [&pair.0, &pair.1].into_iter().flatten().map(move |debug| (name.as_str(), debug)));
+    let all: Vec<(&str, &Debug)> = known.chain(unread.iter().map(|(name, debug)| (*name, debug))).collect();
+    let with_holders = |changed: layouts::Changed| {
+        let holders = verdict::holders(&changed, all.iter().copied());
+        (changed, holders)
+    };
+    Ok(changed.into_iter().map(with_holders).collect())
+}
+
+/// Two things at once.
+fn both<A: Send, B: Send>(first: impl FnOnce() -> Result<A> + Send, second: impl FnOnce() -> Result<B> + Send) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        match first.join() {
+            Ok(first) => Ok((first?, second?)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// `work` for each item, on every processor; the results in the items' order.
+fn side_by_side<T: Send>(items: &[&str], work: impl Fn(&str) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut found: Vec<(usize, T)> = thread::scope(|scope| {
+        let worker = || {
+            let mut done = Vec::new();
+            while let Some((index, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?))) {
+                done.push((index, work(item)));
+            }
+            done
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, Vec<(usize, T)>>| match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        workers.into_iter().flat_map(join).collect()
+    });
+    found.sort_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, result)| result).collect()
+}

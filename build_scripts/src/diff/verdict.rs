@@ -1,0 +1,124 @@
+//! What the difference may do to a running system.
+
+use super::layouts::{self, Changed};
+use super::side::Side;
+use super::{Pair, debug::Debug};
+use bundle::Verdict;
+use linker::Kind;
+use manifest::Policy;
+use std::collections::BTreeSet;
+
+/// What was found to have changed in data.
+#[derive(Debug, Default)]
+pub struct Data {
+    /// Types whose values may live across the update, each with the cells that mention it.
+    pub types: Vec<(Changed, BTreeSet<String>)>,
+    /// Sentences about statics and caches that outlive their cells.
+    pub statics: Vec<String>,
+}
+
+impl Data {
+    /// A line for each type, those that only follow from others last.
+    pub fn lines(&self) -> Vec<String> {
+        let mut types: Vec<_> = self.types.iter().collect();
+        types.sort_by_key(|(changed, _)| changed.follows);
+        let line = |(changed, holders): &(Changed, BTreeSet<String>)| {
+            format!("{}: {}; mentioned by {}", changed.path, changed.how, list(holders))
+        };
+        types.into_iter().map(line).collect()
+    }
+
+    /// The types that did not change only because of others.
+    pub fn roots(&self) -> impl Iterator<Item = &(Changed, BTreeSet<String>)> {
+        self.types.iter().filter(|(changed, _)| !changed.follows)
+    }
+
+    /// The verdict. `claimed` says whether the target brings a migration for a type.
+    ///
+    /// A data update needs every changed type to be claimed, and somebody to carry the migrations out; the second is
+    /// missing, so a claimed type is refused as well, with another sentence. Types that changed only because of others
+    /// need no sentence of their own: whoever holds one holds what it follows from.
+    pub fn verdict(&self, claimed: impl Fn(&Changed) -> bool) -> Verdict {
+        let mut sentences = self.statics.clone();
+        for (changed, holders) in self.roots() {
+            let claim = match claimed(changed) {
+                true => "a migration claims it, but migrations are not carried out yet",
+                false => "no migration claims it",
+            };
+            sentences.push(format!(
+                "the layout of {} changed ({}) and {claim}; it is mentioned by {}",
+                changed.path,
+                changed.how,
+                list(holders)
+            ));
+        }
+        if sentences.is_empty() { Verdict::Code } else { Verdict::Refused(sentences) }
+    }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    match names.is_empty() {
+        true => "no cell by itself".to_owned(),
+        false => names.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Whether the target has `impl Migrate` for a type.
+pub fn is_claimed(target: &Side<'_>, changed: &Changed) -> bool {
+    let path = format!("<{} as state_db::state::Migrate>::commit", changed.path);
+    target.units.iter().any(|unit| !unit.with_path(&path).is_empty())
+}
+
+/// Values that outlive the copies of their cells and would not fit the new ones.
+pub fn statics(pair: Pair<'_, '_>) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for (old_index, old) in pair.base.units.iter().enumerate() {
+        let Some(new_index) = pair.target.files.find(&old.cell.name) else { continue };
+        let new = &pair.target.units[new_index];
+        if old.cell.object_hash == new.cell.object_hash {
+            continue;
+        }
+        for was in &old.statics {
+            let kind = old.object.sections[was.section as usize].kind;
+            let Some(is) = new.statics.iter().find(|is| is.symbol == was.symbol) else { continue };
+            if !matches!(kind, Kind::Cache | Kind::PerCpu | Kind::Writable) {
+                continue;
+            }
+            let section = |side: &Side<'_>, cell: usize, section: u32| side.units[cell].object.sections[section as usize].align;
+            let (align, new_align) = (section(pair.base, old_index, was.section), section(pair.target, new_index, is.section));
+            if (was.size, align) != (is.size, new_align) {
+                sentences.push(format!(
+                    "{} of cell {} outlives its cell and has {} bytes aligned to {}, before it had {} aligned to {}",
+                    was.path, old.cell.name, is.size, new_align, was.size, align
+                ));
+                continue;
+            }
+            let hosted = pair.base.files.manifest.hosted.iter().find(|row| row.cell == old.cell.name && row.symbol == was.symbol);
+            if hosted.is_some_and(|row| row.policy == Policy::Keep) {
+                let (mut old_reader, mut new_reader) = (super::code::Reader::new(pair.base), super::code::Reader::new(pair.target));
+                let old_value = old_reader.value(old_index as u32, was.section, was.value, was.value + was.size);
+                let new_value = new_reader.value(new_index as u32, is.section, is.value, is.value + is.size);
+                if old_value != new_value {
+                    sentences.push(format!("{} of cell {} is kept, but its initial value is another", was.path, old.cell.name));
+                }
+            }
+        }
+    }
+    sentences.sort();
+    sentences
+}
+
+/// Closures that changed are left to their old code, but not in values of the database: those are what lasts.
+pub fn kept_closures<'c>(exempt: &'c [Changed], base: &[&Debug]) -> Vec<&'c Changed> {
+    let lasting = |path: &str| path.starts_with("state_db::");
+    let is_kept = |changed: &&Changed| {
+        base.iter().any(|debug| debug.types.all.iter().any(|(path, _)| lasting(path) && path.contains(&changed.path)))
+    };
+    exempt.iter().filter(is_kept).collect()
+}
+
+/// The cells that mention a type.
+pub fn holders<'n>(changed: &Changed, cells: impl IntoIterator<Item = (&'n str, &'n Debug)>) -> BTreeSet<String> {
+    let mentioning = cells.into_iter().filter(|(_, debug)| layouts::mentions(debug, changed));
+    mentioning.map(|(name, _)| name.to_owned()).collect()
+}
