@@ -158,7 +158,7 @@ impl<'a> Input<'a> {
         let sections = header.sections(Le, bytes).context("its sections cannot be read")?;
         let symbols = sections.symbols(Le, bytes, elf::SHT_SYMTAB).context("its symbols cannot be read")?;
         let mut count = 0;
-        let stays = |section: &elf::SectionHeader64<Le>| section.sh_flags(Le).0 & u64::from(elf::SHF_ALLOC.0) != 0;
+        let stays = |section: &elf::SectionHeader64<Le>| section.sh_flags(Le).0 & elf::SHF_ALLOC.0 != 0;
         let kept = sections
             .iter()
             .map(|section| {
@@ -274,7 +274,7 @@ pub fn canonical(object: &[u8]) -> Result<Vec<u8>> {
         }
         let row = Row {
             kind: elf::SHT_RELA.0,
-            flags: u64::from(elf::SHF_INFO_LINK.0),
+            flags: elf::SHF_INFO_LINK.0,
             link: symbol_table,
             info: u32::from(input.kept[section.of].unwrap_or(0)),
             align: 8,

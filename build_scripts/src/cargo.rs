@@ -29,6 +29,8 @@ pub struct Library {
     pub own: bool,
     /// The rlib.
     pub rlib: PathBuf,
+    /// The compiler's list of the source files it read.
+    pub dep_info: PathBuf,
 }
 
 /// What one build left.
@@ -97,19 +99,20 @@ fn target_command(project: &Project, toolchain: &Toolchain, name: &str) -> Resul
     Ok(command)
 }
 
+/// What every crate of the target is compiled with, whatever its profile says.
+pub const FLAGS: [&str; 7] = [
+    "-Csymbol-mangling-version=v0",
+    "-Zshare-generics=no",
+    "-Zfunction-sections=yes",
+    "-Cforce-unwind-tables=yes",
+    "-Zmerge-functions=disabled",
+    "-Zlocation-detail=file",
+    "-Cdebuginfo=2",
+];
+
 /// The flags of every crate of the target, in cargo's encoding. FACTS of each: the book's page on building.
 fn rustflags(project: &Project, toolchain: &Toolchain) -> Result<String> {
-    let mut flags: Vec<String> = [
-        "-Csymbol-mangling-version=v0",
-        "-Zshare-generics=no",
-        "-Zfunction-sections=yes",
-        "-Cforce-unwind-tables=yes",
-        "-Zmerge-functions=disabled",
-        "-Zlocation-detail=file",
-        "-Cdebuginfo=2",
-    ]
-    .map(String::from)
-    .to_vec();
+    let mut flags: Vec<String> = FLAGS.map(String::from).to_vec();
     let mut remap = |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     // The last that fits counts, so the most general comes first.
     remap(&project.root, "/delias");
@@ -203,16 +206,18 @@ fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts
             boot_program = message.executable;
             continue;
         }
-        let rlib = message
-            .filenames
-            .unwrap_or_default()
-            .into_iter()
-            .find(|path| ours(path) && path.extension().is_some_and(|extension| extension == "rlib"));
-        let (true, Some(rlib)) = (target.is_library(), rlib) else { continue };
+        let files = message.filenames.unwrap_or_default();
+        let with = |wanted: &str| {
+            files.iter().find(|path| ours(path) && path.extension().is_some_and(|extension| extension == wanted))
+        };
+        let (true, Some(rlib), Some(rmeta)) = (target.is_library(), with("rlib"), with("rmeta")) else { continue };
+        // Beside the metadata, which, other than the rlib, is never copied anywhere else.
+        let stem = rmeta.file_stem().unwrap_or_default().to_string_lossy();
+        let dep_info = rmeta.with_file_name(format!("{}.d", stem.strip_prefix("lib").unwrap_or(&stem)));
         let version = package_version(&id).with_context(|| format!("the package id {id} has no version"))?.to_owned();
         // Ids escape blanks and the like, as URLs do.
         let own = id.replace("%20", " ").starts_with(&own_prefix);
-        libraries.push(Library { name: target.crate_name(), version, own, rlib });
+        libraries.push(Library { name: target.crate_name(), version, own, rlib: rlib.clone(), dep_info });
     }
     let Some(boot_program) = boot_program else { bail!("cargo built no {BOOT_PROGRAM}") };
     Ok(Artifacts { libraries, boot_program })

@@ -6,7 +6,7 @@
 //! ```
 //! `build/image.json` describes the result; `build/image.stamp` what it was made from, so that nothing is done twice.
 
-use crate::cargo::{self, Artifacts, UnitGraph};
+use crate::cargo::{self, Artifacts, Library, UnitGraph};
 use crate::cellset::{self, CellObject, ENTRY, Extracted, fingerprint};
 use crate::project::{Project, Toolchain, replace};
 use crate::{archive, check, hosted, iso};
@@ -55,6 +55,9 @@ pub struct ImageCell {
     pub own: bool,
     /// The object, relative to the project's folder.
     pub path: String,
+    /// BLAKE3 of the source files, hexadecimal; empty if they cannot be told.
+    #[serde(default)]
+    pub source: String,
 }
 
 impl Image {
@@ -148,7 +151,7 @@ pub fn build(project: &Project) -> Result<Image> {
     replace(&project.build("cells.tar"), &archive::write(&manifest, &cells)?)?;
     strip(project, &artifacts)?;
     iso::build(project)?;
-    let image = describe(project, &manifest, &cells)?;
+    let image = describe(project, &manifest, &cells, &libraries)?;
     replace(&project.build("image.json"), &serde_json::to_vec_pretty(&image)?)?;
     replace(&stamp_path, &serde_json::to_vec_pretty(&Stamp { inputs, extracted })?)?;
     Ok(image)
@@ -203,7 +206,22 @@ fn strip(project: &Project, artifacts: &Artifacts) -> Result<()> {
     Ok(())
 }
 
-fn describe(project: &Project, manifest: &Manifest, cells: &[CellObject]) -> Result<Image> {
+/// What a crate was compiled from, as one number: the contents of the files in the compiler's list.
+fn source(project: &Project, library: &Library) -> Option<String> {
+    let list = fs::read_to_string(&library.dep_info).ok()?;
+    let (_, files) = list.lines().next()?.split_once(": ")?;
+    // A blank in a name has a backslash in front.
+    let files = files.replace("\\ ", "\0");
+    let mut files: Vec<String> = files.split_whitespace().map(|file| file.replace('\0', " ")).collect();
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        hasher.update(blake3::hash(&fs::read(project.root.join(file)).ok()?).as_bytes());
+    }
+    Some(hasher.finalize().to_hex().to_string())
+}
+
+fn describe(project: &Project, manifest: &Manifest, cells: &[CellObject], libraries: &[Library]) -> Result<Image> {
     let hex = |hash: &[u8; 32]| blake3::Hash::from(*hash).to_hex().to_string();
     let mut rows = Vec::new();
     for cell in cells {
@@ -221,6 +239,11 @@ fn describe(project: &Project, manifest: &Manifest, cells: &[CellObject]) -> Res
             boot: cell.cell.boot,
             own: cell.cell.own,
             path: format!("build/cells/{}.o", cell.cell.name),
+            source: libraries
+                .iter()
+                .find(|library| library.name == cell.cell.name)
+                .and_then(|library| source(project, library))
+                .unwrap_or_default(),
         });
     }
     let nano_core = fs::metadata(project.build("nano_core")).context("build/nano_core is missing")?.len();

@@ -8,7 +8,7 @@
 //! host_tests the tests that need no system
 //! canonical one object, without what does not run   sabotage  objects damaged on purpose
 //! hosted    writable statics that are allowed       report    one line a test, and the closing line
-//! check     the link on the host
+//! check     the link on the host                diff      what is different between two builds
 //! archive, iso, image   what is booted
 //! ```
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ pub mod canonical;
 pub mod cargo;
 pub mod cellset;
 pub mod check;
+pub mod diff;
 pub mod host_tests;
 pub mod hosted;
 pub mod image;

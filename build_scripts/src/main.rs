@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use delias::project::{Project, Toolchain};
 use delias::report::Tally;
-use delias::{audit, boot, cargo, image, qemu, sabotage, wrapper};
+use delias::{audit, boot, diff, cargo, image, qemu, sabotage, wrapper};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -40,6 +40,19 @@ enum Commands {
         /// Which way; without it, the ways are listed
         name: Option<String>,
         /// The folder for the damaged image
+        #[arg(short)]
+        output: Option<PathBuf>,
+    },
+    /// Say what differs between two builds, and what that means for a system that runs the first
+    Diff {
+        /// The build folder of what runs
+        old: PathBuf,
+        /// The build folder of what is to run
+        new: PathBuf,
+        /// Print one JSON value
+        #[arg(long)]
+        json: bool,
+        /// Write the difference to this file, as it is offered to a running system
         #[arg(short)]
         output: Option<PathBuf>,
     },
@@ -80,6 +93,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Commands::Attend { parent, program } = &arguments.command {
         qemu::attend(*parent, program)?;
+    }
+    if let Commands::Diff { old, new, json, output } = &arguments.command {
+        return diff::run(old, new, *json, output.as_deref());
     }
     let project = Project::find()?;
     match arguments.command {
@@ -130,7 +146,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", cargo::document(&project, &Toolchain::find(&project)?)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } => unreachable!("it never returns"),
+        Commands::Attend { .. } | Commands::Diff { .. } => unreachable!("it never gets here"),
     }
 }
 

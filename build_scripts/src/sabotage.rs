@@ -6,7 +6,7 @@
 use crate::archive;
 use crate::cellset::Aligned;
 use crate::project::Project;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use manifest::Manifest;
 use object::build::elf::{Builder, SectionData, SectionId, SymbolId};
 use object::elf;
@@ -106,6 +106,12 @@ pub const ALL: &[Sabotage] = &[
         what: "the command echo calls four bytes beside what it means to",
         caught_by: Test("shell-echo"),
         damage: echo_off,
+    },
+    Sabotage {
+        name: "landing-pads-lost",
+        what: "a panic passes through an app's functions without running destructors",
+        caught_by: Test("app-failures-leak-nothing"),
+        damage: landing_pads_lost,
     },
     Sabotage {
         name: "app-missing",
@@ -215,7 +221,7 @@ fn relocations<'b, 'd>(
 }
 
 fn is_text(_: &str, flags: elf::SectionFlags) -> bool {
-    flags.0 & u64::from(elf::SHF_EXECINSTR.0) != 0
+    flags.0 & elf::SHF_EXECINSTR.0 != 0
 }
 
 fn undefined_function(builder: &Builder<'_>) -> Result<SymbolId> {
@@ -333,7 +339,7 @@ fn add_static(
 
 fn spill(image: &mut Image) -> Result<()> {
     image.edit("shell", |builder| {
-        let flags = u64::from(elf::SHF_ALLOC.0) | u64::from(elf::SHF_WRITE.0);
+        let flags = elf::SHF_ALLOC.0 | elf::SHF_WRITE.0;
         add_static(builder, ".data.spilled", "spilled", flags, elf::STB_LOCAL);
         Ok(())
     })
@@ -355,7 +361,7 @@ fn undefined(image: &mut Image) -> Result<()> {
 fn doubled(image: &mut Image) -> Result<()> {
     for cell in ["shell", "commands"] {
         image.edit(cell, |builder| {
-            add_static(builder, ".rodata.doubled", "doubled", elf::SHF_ALLOC.0.into(), elf::STB_GLOBAL);
+            add_static(builder, ".rodata.doubled", "doubled", elf::SHF_ALLOC.0, elf::STB_GLOBAL);
             Ok(())
         })?;
     }
@@ -386,7 +392,7 @@ fn blob_tied(image: &mut Image) -> Result<()> {
         let is_blob = |name: &[u8]| name == b".rodata.delias_applier_blob";
         let blob = builder.sections.iter().find(|s| is_blob(&s.name)).context("it has no blob")?.id();
         let relocations = builder.sections.iter_mut().find_map(|section| match &mut section.data {
-            SectionData::Relocation(relocations) => Some(relocations[0].clone()),
+            SectionData::Relocation(relocations) => Some(relocations[0]),
             _ => None,
         });
         let tie = relocations.context("it has no relocation to copy")?;
@@ -410,6 +416,51 @@ fn echo_off(image: &mut Image) -> Result<()> {
         branch.context("echo calls nothing")?.r_addend += 4;
         Ok(())
     })
+}
+
+/// Makes every landing pad of an app "none". An LSDA (Itanium C++ ABI, exception handling tables): the encoding of the
+/// landing pads' base (here 0xff: none), that of types and, unless it is 0xff, the distance to them, the encoding of the
+/// call sites (here 1: LEB128), the length of their table, and for each start, length, landing pad and action.
+fn landing_pads_lost(image: &mut Image) -> Result<()> {
+    image.edit("app_panic", |builder| {
+        let mut pads = 0;
+        for section in builder.sections.iter_mut().filter(|s| s.name.starts_with(b".gcc_except_table")) {
+            let SectionData::Data(bytes) = &mut section.data else { continue };
+            let bytes = bytes.to_mut();
+            let mut at = 2;
+            if bytes.get(1) != Some(&0xff) {
+                leb128(bytes, &mut at);
+            }
+            at += 1;
+            let length = leb128(bytes, &mut at);
+            let end = at + length;
+            while at < end {
+                leb128(bytes, &mut at);
+                leb128(bytes, &mut at);
+                let pad = at;
+                pads += usize::from(leb128(bytes, &mut at) != 0);
+                // Zero, in as many bytes as before.
+                bytes[pad..at].fill(0x80);
+                bytes[at - 1] = 0;
+                leb128(bytes, &mut at);
+            }
+        }
+        ensure!(pads > 0, "it has no landing pad");
+        Ok(())
+    })
+}
+
+fn leb128(bytes: &[u8], at: &mut usize) -> usize {
+    let (mut value, mut shift) = (0, 0);
+    while let Some(byte) = bytes.get(*at) {
+        *at += 1;
+        value |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    value
 }
 
 fn app_missing(image: &mut Image) -> Result<()> {

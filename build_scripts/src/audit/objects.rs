@@ -274,7 +274,8 @@ pub fn relocations(subject: &Subject) -> Result<Verdict> {
             jump_tables += usize::from(!inside.is_empty());
             // A constant with methods of several types, one of them off, is no table of jumps in one function.
             let one = inside.len() == 1 && at_start.iter().all(|target| inside.contains_key(target));
-            if !inside.is_empty() && !(one && inside.values().all(|&count| count >= JUMPS)) {
+            let jumps = one && inside.values().all(|&count| count >= JUMPS);
+            if !inside.is_empty() && !jumps {
                 faults.push(format!(
                     "cell {}: {} points inside functions, and is no jump table",
                     cell.cell.name, section.name

@@ -189,7 +189,7 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
             continue;
         }
         let (base, target) = (reasons::Place { side: pair.base, cell: old }, reasons::Place { side: pair.target, cell: new });
-        change.reasons.extend(reasons::reasons(&base, &target, (&mut old_reader, &mut new_reader), debug));
+        change.reasons.extend(reasons::reasons(&base, &target, (&mut old_reader, &mut new_reader), debug.1));
         let mut base = follow::Place { side: pair.base, cell: old, debug: debug.0, reader: &mut old_reader };
         let mut target = follow::Place { side: pair.target, cell: new, debug: debug.1, reader: &mut new_reader };
         let table = follow::table(&mut base, &mut target, &set);

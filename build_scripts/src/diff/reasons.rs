@@ -37,12 +37,12 @@ struct Found {
     instances: usize,
 }
 
-/// The reasons why the two builds of a cell differ.
+/// The reasons why the two builds of a cell differ; `debug` is the target's.
 pub fn reasons<'s, 'a>(
     base: &Place<'s, 'a>,
     target: &Place<'s, 'a>,
     readers: (&mut Reader<'s, 'a>, &mut Reader<'s, 'a>),
-    debug: (Option<&Debug>, Option<&Debug>),
+    debug: Option<&Debug>,
 ) -> Vec<String> {
     let (old_unit, new_unit) = (base.unit(), target.unit());
     let mut found = Found::default();
@@ -60,17 +60,15 @@ pub fn reasons<'s, 'a>(
         let was = readers.0.code(base.cell, number as u32);
         let is = readers.1.code(target.cell, new);
         let new = &new_unit.functions[new as usize];
-        found.compare(old, new, (was, is), new_unit, debug);
+        found.compare((old, new), (was, is), (base, target), debug);
     }
     for (number, new) in new_unit.functions.iter().enumerate() {
         if !matched.contains(&(number as u32)) {
-            match is_own(new, new_unit) {
-                true => found.new.insert(format!("new function {}", new.path)),
-                false => {
-                    found.instances += 1;
-                    true
-                }
-            };
+            if is_own(new, new_unit) {
+                found.new.insert(format!("new function {}", new.path));
+            } else {
+                found.instances += 1;
+            }
         }
     }
     found.statics(base, target, readers);
@@ -83,25 +81,26 @@ fn is_own(function: &Function<'_>, unit: &Unit<'_>) -> bool {
 
 impl Found {
     fn vanished(&mut self, old: &Function<'_>, unit: &Unit<'_>) {
-        match is_own(old, unit) {
-            true => drop(self.gone.insert(format!("function {} gone", old.path))),
-            false => self.instances += 1,
+        if is_own(old, unit) {
+            self.gone.insert(format!("function {} gone", old.path));
+        } else {
+            self.instances += 1;
         }
     }
 
     fn compare(
         &mut self,
-        old: &Function<'_>,
-        new: &Function<'_>,
+        (old, new): (&Function<'_>, &Function<'_>),
         (was, is): (Code, Code),
-        unit: &Unit<'_>,
-        debug: (Option<&Debug>, Option<&Debug>),
+        places: (&Place<'_, '_>, &Place<'_, '_>),
+        debug: Option<&Debug>,
     ) {
         let path = &new.path;
         if was.body != is.body {
-            match is_own(new, unit) {
-                true => drop(self.bodies.insert(format!("body of {path}{}", from_elsewhere(old, new, unit, debug)))),
-                false => drop(self.inlined.insert(format!("inlined body: {path}"))),
+            if is_own(new, places.1.unit()) {
+                self.bodies.insert(changed_body(new, places, debug));
+            } else {
+                self.inlined.insert(format!("inlined body of {path}"));
             }
         } else if was.constants != is.constants {
             self.constants.insert(format!("constant in {path}"));
@@ -160,18 +159,18 @@ impl Found {
     }
 }
 
-/// Which inlined code of other crates may be why a function differs: what one build inlined and the other did not.
-fn from_elsewhere(old: &Function<'_>, new: &Function<'_>, unit: &Unit<'_>, debug: (Option<&Debug>, Option<&Debug>)) -> String {
-    let of = |debug: Option<&Debug>, function: &Function<'_>| -> BTreeSet<String> {
-        let routine = debug.and_then(|debug| debug.routines.get(function.symbol));
-        let foreign = routine.into_iter().flat_map(|routine| &routine.inlined).filter(|(_, home)| {
-            home.as_ref().is_some_and(|home| *home != unit.cell.name)
-        });
-        foreign.map(|(path, _)| path.to_string()).collect()
-    };
-    let (was, is) = (of(debug.0, old), of(debug.1, new));
-    match was.symmetric_difference(&is).next() {
-        Some(inlined) => format!(" (inlined: {inlined})"),
-        None => String::new(),
+/// Says that a function's body differs. If the cell's own source is the same, it is because of what was inlined.
+fn changed_body(function: &Function<'_>, places: (&Place<'_, '_>, &Place<'_, '_>), debug: Option<&Debug>) -> String {
+    let (base, target) = (places.0.side.files, places.1.side.files);
+    let own = &places.1.unit().cell.name;
+    if base.same_source(target, own) != Some(true) {
+        return format!("body of {}", function.path);
+    }
+    let routine = debug.and_then(|debug| debug.routines.get(function.symbol));
+    let mut inlined = routine.into_iter().flat_map(|routine| &routine.inlined);
+    let is_changed = |home: &Option<String>| home.as_ref().is_some_and(|home| base.same_source(target, home) == Some(false));
+    match inlined.find(|(_, home)| is_changed(home)) {
+        Some((inlined, _)) => format!("inlined body of {inlined} in {}", function.path),
+        None => format!("inlined body in {}", function.path),
     }
 }

@@ -8,6 +8,7 @@ use crate::cellset::Aligned;
 use anyhow::{Context, Result, ensure};
 use linker::{Kind, Object, Relocation, RelocationKind, SymbolKind};
 use manifest::Manifest;
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,6 +22,21 @@ pub struct Files {
     pub manifest: Manifest,
     /// The objects, in the manifest's order.
     objects: Vec<Aligned>,
+    /// What each cell was compiled from, as `image.json` has it.
+    sources: HashMap<String, String>,
+}
+
+/// The part of `image.json` that is read here.
+#[derive(Deserialize)]
+struct Description {
+    cells: Vec<Described>,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    name: String,
+    #[serde(default)]
+    source: String,
 }
 
 impl Files {
@@ -42,7 +58,17 @@ impl Files {
             );
             objects.push(Aligned::new(bytes));
         }
-        Ok(Files { folder: folder.to_path_buf(), manifest, objects })
+        // It only helps to say why; without it there is less to say.
+        let description = fs::read(folder.join("image.json")).ok();
+        let description = description.and_then(|text| serde_json::from_slice::<Description>(&text).ok());
+        let rows = description.into_iter().flat_map(|description| description.cells);
+        let sources = rows.filter(|row| !row.source.is_empty()).map(|row| (row.name, row.source)).collect();
+        Ok(Files { folder: folder.to_path_buf(), manifest, objects, sources })
+    }
+
+    /// Whether a cell was compiled from the same source as in another build; nothing if that cannot be told.
+    pub fn same_source(&self, other: &Files, name: &str) -> Option<bool> {
+        Some(self.sources.get(name)? == other.sources.get(name)?)
     }
 
     /// The bytes of a cell's object.

@@ -6,6 +6,7 @@ use delias::cellset::{Aligned, CellObject};
 use delias::project::{Project, TARGET, Toolchain};
 use delias::{archive, canonical, diff};
 use manifest::{Manifest, image_id_input};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -119,6 +120,9 @@ pub fn image(crates: &[(&str, &str)]) -> Folder {
     };
     fs::write(build.join("cells.tar"), archive::write(&manifest, &cells).unwrap()).unwrap();
     fs::write(build.join("nano_core"), "nano").unwrap();
+    let hash = |source: &str| blake3::hash(source.as_bytes()).to_hex().to_string();
+    let rows: Vec<_> = crates.iter().map(|(name, source)| json!({ "name": name, "source": hash(source) })).collect();
+    fs::write(build.join("image.json"), json!({ "cells": rows }).to_string()).unwrap();
     folder
 }
 

@@ -82,7 +82,11 @@ fn sections_that_share_their_bytes_are_counted_each() {
     for section in 2..=10_001 {
         whole.iter().enumerate().for_each(|(at, &byte)| object.set(table + section * 64 + 24 + at, byte));
     }
-    assert_eq!(refused_bytes(&object), "the object has 33554432 bytes in memory, at most 33554432 are accepted".replace("33554432 bytes", "33570816 bytes"));
+    assert_eq!(
+        refused_bytes(&object),
+        "the object has 33554432 bytes in memory, at most 33554432 are accepted"
+            .replace("33554432 bytes", "33570816 bytes")
+    );
 }
 
 #[test]

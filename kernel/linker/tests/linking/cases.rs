@@ -134,7 +134,14 @@ fn what_is_empty_has_an_address() {
     let mut elf = Elf::default();
     let text = elf.section(".text._Rf", EXEC, 16, &[0x90; 64]);
     let mut symbols = Vec::new();
-    for (name, flags) in [(".rodata.a", 0), (".rodata.cst8", MERGE), (".rodata.str", MERGE | STRINGS), (".data.a", WRITE), (".cache", WRITE), (".percpu", WRITE)] {
+    for (name, flags) in [
+        (".rodata.a", 0),
+        (".rodata.cst8", MERGE),
+        (".rodata.str", MERGE | STRINGS),
+        (".data.a", WRITE),
+        (".cache", WRITE),
+        (".percpu", WRITE),
+    ] {
         let section = elf.section(name, flags, 8, &[]);
         symbols.push(elf.section_symbol(section));
     }
@@ -157,7 +164,11 @@ fn a_symbol_at_the_end_of_a_section_is_behind_it() {
     let text = elf.section(".text._Rf", EXEC, 16, &[0x90; 32]);
     let constant = elf.section(".rodata.a", 0, 8, &[5; 12]);
     let strings = elf.section(".rodata.str", MERGE | STRINGS, 1, b"one\0two\0");
-    let after = [elf.symbol("A_END", LOCAL, constant, 12, 0), elf.symbol("S_END", LOCAL, strings, 8, 0), elf.section_symbol(strings)];
+    let after = [
+        elf.symbol("A_END", LOCAL, constant, 12, 0),
+        elf.symbol("S_END", LOCAL, strings, 8, 0),
+        elf.section_symbol(strings),
+    ];
     for (index, (symbol, addend)) in after.into_iter().zip([0, 0, 8]).enumerate() {
         elf.relocate(text, (8 * index as u64, R_32S, symbol, addend));
     }

@@ -77,7 +77,8 @@ fn every_changed_byte_is_accepted_or_refused() {
         }
         outcomes
     });
-    eprintln!("{outcomes:#?}");
+    // Some changes matter to nobody; each of the others is refused for a reason of its own.
+    assert!(outcomes["Linked"] > 100_000 && outcomes.len() > 12, "{outcomes:?}");
 }
 
 /// Changes that are less even than those of single bytes: words that mean something, bytes from elsewhere, several at once.
@@ -104,7 +105,11 @@ fn ten_thousand_random_changes_are_accepted_or_refused() {
     let (world, mut random, mut outcomes) = (World::new(), Random::new(10), Outcomes::new());
     for round in 0..10_000 {
         let tape: Vec<u8> = (0..300).map(|_| random.below(256) as u8).collect();
-        let object = if round % 2 == 0 { small::small() } else { generated::World::new(&mut Tape::new(&tape)).objects().swap_remove(0) };
+        let object = if round % 2 == 0 {
+            small::small()
+        } else {
+            generated::World::new(&mut Tape::new(&tape)).objects().swap_remove(0)
+        };
         let mut damaged = object.clone();
         damage(&mut damaged, &mut random);
         try_bytes(&world, damaged.bytes(), &mut outcomes);

@@ -4,6 +4,7 @@
 mod bombs;
 mod cases;
 mod damage;
+mod objects;
 mod refusals;
 mod support;
 mod worlds;

@@ -1,140 +1,18 @@
-//! Every way in which an object or a link is refused, with the sentence that says so. A refusal leaves the graph as it was.
+//! Every way in which a link is refused, with the sentence that says so. A refusal leaves the graph as it was.
 
 use crate::{
     support::{
         PLACES,
-        elf::{ABS, ALLOC, Aligned, EXEC, Elf, FUNC, GLOBAL, LOCAL, MERGE, OBJECT, R_32S, R_64, R_PC32, R_PLT32, STRINGS, TLS, WEAK, WRITE},
+        elf::{
+            ABS, Elf, FUNC, GLOBAL, LOCAL, MERGE, OBJECT, R_32S, R_64, R_PC32, R_PLT32, STRINGS, WEAK, WRITE, put,
+            with_function,
+        },
         frames::{HANDLED, PLAIN, Table},
         memory::Host,
     },
     worlds::state,
 };
 use linker::{CellId, Change, Error, Graph, Object, PAGE, Places};
-
-/// An object with one function of 32 bytes, its first section and symbol.
-fn with_function(name: &str) -> Elf {
-    let mut elf = Elf::default();
-    let text = elf.section(&format!(".text.{name}"), EXEC, 16, &[0x90; 32]);
-    elf.symbol(name, FUNC | GLOBAL, text, 0, 32);
-    elf
-}
-
-/// What reading an object answers, as a sentence.
-fn read(elf: &Elf, damage: impl Fn(&mut Vec<u8>)) -> String {
-    let mut bytes = elf.finish().bytes().to_vec();
-    damage(&mut bytes);
-    Object::parse(Aligned::new(&bytes).bytes()).map(|_| ()).expect_err("it is damaged").to_string()
-}
-
-fn put(bytes: &mut [u8], at: usize, word: &[u8]) {
-    bytes[at..at + word.len()].copy_from_slice(word);
-}
-
-/// Where the header of a section lies, by its number.
-fn header(bytes: &[u8], section: usize) -> usize {
-    u64::from_le_bytes(bytes[40..48].try_into().expect("eight bytes")) as usize + section * 64
-}
-
-/// Overwrites part of the header of a section.
-fn put_header(bytes: &mut [u8], section: usize, at: usize, word: &[u8]) {
-    put(bytes, header(bytes, section) + at, word);
-}
-
-#[test]
-fn damaged_headers_are_refused() {
-    let elf = with_function("f");
-    let whole = |damage: fn(&mut Vec<u8>)| read(&elf, damage);
-    assert_eq!(whole(|b| b.truncate(10)), "the object has 10 bytes, its ELF header needs 64");
-    let cut = elf.finish().bytes().len() - 1;
-    assert_eq!(whole(|b| b.truncate(b.len() - 1)), format!("the object has {cut} bytes, its section table needs {}", cut + 1));
-    assert_eq!(whole(|b| put(b, 0, b"ELF\x7f")), "the ELF magic is 0x7f464c45, expected 0x464c457f");
-    assert_eq!(whole(|b| b[4] = 1), "the ELF class is 0x1, expected 0x2");
-    assert_eq!(whole(|b| b[5] = 2), "the byte order is 0x2, expected 0x1");
-    assert_eq!(whole(|b| b[6] = 0), "the ELF version is 0x0, expected 0x1");
-    assert_eq!(whole(|b| b[16] = 2), "the file type is 0x2, expected 0x1");
-    assert_eq!(whole(|b| b[18] = 183), "the machine is 0xb7, expected 0x3e");
-    assert_eq!(whole(|b| b[56] = 1), "the number of program headers is 0x1, expected 0x0");
-    assert_eq!(whole(|b| b[58] = 40), "the size of a section header is 0x28, expected 0x40");
-    assert_eq!(whole(|b| b[40] += 1), "the ELF header cannot be read: its section table does not lie behind it at a multiple of 8");
-    assert_eq!(whole(|b| put(b, 60, &[0, 0xff])), "the object has 65280 sections, at most 65279 are accepted");
-    assert_eq!(whole(|b| b[62] = 99), "section 99 has number 0x63, expected that of a string table");
-    assert_eq!(whole(|b| b[62] = 1), "section 1 has type 0x1, expected a string table");
-    assert_eq!(whole(|b| b.resize((32 << 20) + 1, 0)), "the object has 33554433 bytes, at most 33554432 are accepted");
-    let object = elf.finish();
-    let unaligned = &object.bytes()[1..];
-    let sentence = format!("the object's bytes begin at address {:#x}, expected a multiple of 8", unaligned.as_ptr().addr());
-    assert_eq!(Object::parse(unaligned).expect_err("it is not aligned").to_string(), sentence);
-}
-
-#[test]
-fn damaged_sections_are_refused() {
-    let mut elf = with_function("f");
-    elf.section(".rodata.a", 0, 8, &[1; 16]);
-    let section = |at: usize, word: u64| read(&elf, |b| put_header(b, 2, at, &word.to_le_bytes()[..if at == 4 { 4 } else { 8 }]));
-    assert_eq!(section(4, 7), "section 2 has type 0x7, expected code, data, symbols, strings, relocations or unwind tables");
-    assert_eq!(section(4, 3), "section 2 has type 0x3, expected code, data or unwind tables, since it is allocated");
-    assert_eq!(section(8, ALLOC | TLS), "section .rodata.a (index 2) is thread-local, which a cell may not have");
-    assert_eq!(section(8, ALLOC | WRITE | EXEC), "section .rodata.a (index 2) is writable and executable, which a cell may not have");
-    assert_eq!(section(16, 1 << 20), "section 2 has address 0x100000, expected 0, as in every relocatable object");
-    assert_eq!(section(24, 1 << 40), "section 2 has end 0x10000000010, expected an offset within the file");
-    assert_eq!(section(32, u64::MAX), "section 2 has end 0xffffffffffffffff, expected an offset within the file");
-    assert_eq!(section(48, 3), "section 2 has alignment 0x3, expected a power of two up to 4096");
-    assert_eq!(section(48, 8192), "section 2 has alignment 0x2000, expected a power of two up to 4096");
-    assert_eq!(read(&elf, |b| put_header(b, 2, 0, &[0xff; 4])), "section 2 has name 0xffffffff, expected an offset in the string table");
-    assert_eq!(read(&elf, |b| put_header(b, 5, 32, &[3])), "section 5 has size 0x3, expected strings that end with a zero");
-    assert_eq!(read(&elf, |b| put_header(b, 3, 56, &[16])), "section 3 has entry size 0x10, expected whole entries of 24 bytes");
-    assert_eq!(read(&elf, |b| put_header(b, 3, 60, &[1])), "section 3 has entry size 0x100000018, expected whole entries of 24 bytes");
-    assert_eq!(read(&elf, |b| put_header(b, 2, 4, &[2])), "section 2 has type 0x2, expected code, data or unwind tables, since it is allocated");
-    let strings = elf.symbols[0].name.len();
-    assert_eq!(strings, 1, "the name lies behind one zero");
-    let name_at = |b: &[u8]| u64::from_le_bytes(b[header(b, 4) + 24..][..8].try_into().expect("eight bytes")) as usize + 1;
-    assert_eq!(read(&elf, |b| { let at = name_at(b); b[at] = 0xff }), "section 4 has strings with a fault at 0x1, expected UTF-8");
-
-    let mut elf = Elf::default();
-    elf.section(".rodata.cst8", MERGE, 8, &[1; 15]);
-    elf.at(1).entry = 8;
-    assert_eq!(read(&elf, |_| {}), "section 1 has size 0xf, expected whole elements");
-    let mut elf = Elf::default();
-    elf.section(".rodata.str", MERGE | STRINGS, 1, b"endless");
-    assert_eq!(read(&elf, |_| {}), "section 1 has size 0x7, expected strings that end with a zero");
-    let mut elf = Elf::default();
-    elf.section(".eh_frame", 0, 8, &[]);
-    elf.section(".eh_frame", 0, 8, &[]);
-    assert_eq!(read(&elf, |_| {}), "section .eh_frame (index 2) is a second unwind table, which a cell may not have");
-}
-
-#[test]
-fn damaged_symbols_and_relocations_are_refused() {
-    let symbol = |change: fn(&mut Elf)| {
-        let mut elf = with_function("f");
-        change(&mut elf);
-        read(&elf, |_| {})
-    };
-    assert_eq!(symbol(|elf| elf.symbols[0].info = FUNC | 0x30), "symbol 1 has binding 0x3, expected local, global or weak");
-    assert_eq!(symbol(|elf| elf.symbols[0].info = 6), "symbol 1 has type 0x6, expected none, object, function, section or file");
-    assert_eq!(symbol(|elf| elf.symbols[0].value = 1), "symbol 1 has end 0x21, expected an offset within its section");
-    assert_eq!(symbol(|elf| elf.symbols[0].size = u64::MAX), "symbol 1 has end 0xffffffffffffffff, expected an offset within its section");
-    assert_eq!(symbol(|elf| elf.symbols[0].section = 0xfff2), "symbol 1 has section 0xfff2, expected an index in the section table");
-    assert_eq!(symbol(|elf| elf.symbols[0].name.clear()), "symbol 1 has name 0x0, expected a name, since other cells see it");
-    assert_eq!(symbol(|elf| _ = elf.undefined("x", LOCAL)), "symbol 2 has section 0x0, expected a section, since it is local");
-    let elf = with_function("f");
-    let table = |b: &[u8]| u64::from_le_bytes(b[header(b, 2) + 24..][..8].try_into().expect("eight bytes")) as usize;
-    let damaged = |at: usize, word: &'static [u8]| read(&elf, |b| { let table = table(b); put(b, table + at, word) });
-    assert_eq!(damaged(6, &[1]), "symbol 0 has section 0x1, expected nothing, as in every first symbol");
-    assert_eq!(damaged(24, &[9]), "symbol 1 has name 0x9, expected an offset in the string table");
-
-    let relocation = |rela| {
-        let mut elf = with_function("f");
-        elf.relocate(1, (0, R_PLT32, 1, -4));
-        elf.relocate(1, rela);
-        read(&elf, |_| {})
-    };
-    assert_eq!(relocation((8, 9, 1, 0)), "relocation 1 of section .text.f has type 0x9, expected R_X86_64_64, PC32, PLT32 or 32S");
-    assert_eq!(relocation((29, R_32S, 1, 0)), "relocation 1 of section .text.f has offset 0x1d, expected a field within the section");
-    assert_eq!(relocation((u64::MAX, R_64, 1, 0)), "relocation 1 of section .text.f has offset 0xffffffffffffffff, expected a field within the section");
-    assert_eq!(relocation((3, R_32S, 1, 0)), "relocation 1 of section .text.f has offset 0x3, expected a field behind the one before");
-    assert_eq!(relocation((8, R_32S, 2, 0)), "relocation 1 of section .text.f has symbol 0x2, expected an index in the symbol table");
-}
 
 /// A graph with the linked cell `base`, which defines the function `base_function`.
 fn base() -> (Graph<'static>, Host) {
@@ -176,7 +54,10 @@ fn refused(elf: &Elf) -> String {
 fn names_that_do_not_fit_are_refused() {
     let (mut graph, _) = base();
     let before = state(&graph);
-    assert_eq!(add(&mut graph, "base", &with_function("f")).expect_err("it is taken").to_string(), "there is already a cell base");
+    assert_eq!(
+        add(&mut graph, "base", &with_function("f")).expect_err("it is taken").to_string(),
+        "there is already a cell base"
+    );
     assert_eq!(state(&graph), before);
     let twice = refused(&with_function("base_function"));
     assert_eq!(twice, "symbol base_function is defined twice: in cell base and in cell new");
@@ -192,7 +73,10 @@ fn names_that_do_not_fit_are_refused() {
     let mut elf = with_function("f");
     let other = elf.undefined("other_function", GLOBAL);
     elf.relocate(1, (4, R_PLT32, other, -4));
-    assert_eq!(refused_in(&mut graph, &mut memory, &elf), "cell new needs symbol other_function of cell other, which is not linked");
+    assert_eq!(
+        refused_in(&mut graph, &mut memory, &elf),
+        "cell new needs symbol other_function of cell other, which is not linked"
+    );
 }
 
 #[test]
@@ -208,7 +92,9 @@ fn state_that_may_not_be_kept_is_refused() {
     for section in [".cache", ".percpu.count"] {
         let mut elf = Elf::default();
         elf.section(section, WRITE, 8, &[0, 0, 0, 1]);
-        let sentence = format!("cell new: section {section} has an initial value, expected zeros: caches are wiped, each CPU has its own copy");
+        let sentence = format!(
+            "cell new: section {section} has an initial value, expected zeros: caches are wiped, each CPU has its own copy"
+        );
         assert_eq!(refused(&elf), sentence);
     }
     let mut elf = Elf::default();
@@ -230,8 +116,13 @@ fn state_that_may_not_be_kept_is_refused() {
         graph.link(&[cell], &mut memory).expect("its static is listed");
         let before = state(&graph);
         let change = Change::Replace { cell, version: "0.2.0", object: object(&of_size(size)) };
-        let error = graph.stage_changes(vec![change], &|_, _| None, &[], &mut memory).expect_err("what follows would be overwritten");
-        assert_eq!(error.to_string(), format!("cell new: COUNT, which outlives the cell's copies, has {size} bytes, expected 8 as before"));
+        let error = graph
+            .stage_changes(vec![change], &|_, _| None, &[], &mut memory)
+            .expect_err("what follows would be overwritten");
+        assert_eq!(
+            error.to_string(),
+            format!("cell new: COUNT, which outlives the cell's copies, has {size} bytes, expected 8 as before")
+        );
         assert_eq!(state(&graph), before);
     }
 }
@@ -243,19 +134,28 @@ fn fields_out_of_reach_are_refused() {
     let constant = elf.section_symbol(constant);
     elf.relocate(1, (4, R_32S, constant, -(1 << 31)));
     let sentence = refused(&elf);
-    assert_eq!(sentence, "cell new: relocation at .text.f+0x4 to .rodata.a-2147483648 does not fit: 0xffffffff08000000 is out of reach");
+    assert_eq!(
+        sentence,
+        "cell new: relocation at .text.f+0x4 to .rodata.a-2147483648 does not fit: 0xffffffff08000000 is out of reach"
+    );
 
     // Areas further apart than a branch reaches.
     let mut graph = Graph::new(Places { thunks: PLACES.thunks - (8 << 30), ..PLACES });
     let sentence = refused_in(&mut graph, &mut Host::default(), &with_function("f"));
-    assert_eq!(sentence, "cell new: relocation at thunks+0xfffffffd8a000000 to .text.f does not fit: 0xffffffff80000000 is out of reach");
+    assert_eq!(
+        sentence,
+        "cell new: relocation at thunks+0xfffffffd8a000000 to .text.f does not fit: 0xffffffff80000000 is out of reach"
+    );
     let (mut graph, mut memory) = base();
     graph.move_text(PLACES.text - (4 << 30));
     let mut elf = with_function("_Rf");
     let function = elf.undefined("base_function", GLOBAL);
     elf.relocate(1, (4, R_PLT32, function, -4));
     let sentence = refused_in(&mut graph, &mut memory, &elf);
-    assert_eq!(sentence, "cell new: relocation at .text._Rf+0x4 to base_function-4 does not fit: 0xfffffff8 is out of reach");
+    assert_eq!(
+        sentence,
+        "cell new: relocation at .text._Rf+0x4 to base_function-4 does not fit: 0xfffffff8 is out of reach"
+    );
     // A second copy out of reach of a branch that exists.
     let (mut graph, mut memory) = base();
     let cell = add(&mut graph, "new", &elf).expect("the name is free");
@@ -270,7 +170,10 @@ fn fields_out_of_reach_are_refused() {
     graph.move_text(PLACES.text + (1 << 30) + (1 << 29));
     let staged = graph.stage(&[base], &mut memory).expect("the thunks are near");
     let sentence = graph.patches(&staged).expect_err("the branch does not reach").to_string();
-    assert_eq!(sentence, "cell new: relocation at text+0x4 to its new copy does not fit: 0xffffffffe0000000 is out of reach");
+    assert_eq!(
+        sentence,
+        "cell new: relocation at text+0x4 to its new copy does not fit: 0xffffffffe0000000 is out of reach"
+    );
 }
 
 #[test]
@@ -341,7 +244,10 @@ fn references_that_may_not_be_are_refused() {
     let table = elf.undefined("TABLE", GLOBAL);
     elf.relocate(1, (4, R_32S, table, 0));
     let sentence = refused_in(&mut graph, &mut memory, &elf);
-    assert_eq!(sentence, "cell new: relocation at .text.g+0x4 to TABLE is of a kind that is not allowed here (another cell's jump table)");
+    assert_eq!(
+        sentence,
+        "cell new: relocation at .text.g+0x4 to TABLE is of a kind that is not allowed here (another cell's jump table)"
+    );
 }
 
 #[test]
@@ -363,35 +269,67 @@ fn damaged_unwind_tables_are_refused() {
         let mut table = table(lsda);
         change(&mut table);
         let sentence = sentence(&table);
-        let rest = sentence.strip_prefix("cell new: the unwind table is damaged at offset ").expect("it is the unwind table's fault");
+        let rest = sentence
+            .strip_prefix("cell new: the unwind table is damaged at offset ")
+            .expect("it is the unwind table's fault");
         rest.to_owned()
     };
-    assert_eq!(damaged(false, |t| { t.bytes.truncate(26); t.relocations.clear() }), "0x18: an entry is cut off");
+    assert_eq!(
+        damaged(false, |t| {
+            t.bytes.truncate(26);
+            t.relocations.clear()
+        }),
+        "0x18: an entry is cut off"
+    );
     assert_eq!(damaged(false, |t| t.bytes[24] = 40), "0x18: an entry's length is not within the table");
-    assert_eq!(damaged(false, |t| put(&mut t.bytes, 24, &[0xff; 4])), "0x18: an entry's length is not within the table");
+    assert_eq!(
+        damaged(false, |t| put(&mut t.bytes, 24, &[0xff; 4])),
+        "0x18: an entry's length is not within the table"
+    );
     assert_eq!(damaged(false, |t| t.bytes[24] = 0), "0x18: an entry's length is not within the table");
     assert_eq!(damaged(false, |t| t.bytes[28] = 27), "0x18: an entry does not lead back to a CIE");
     assert_eq!(damaged(false, |t| t.bytes[28] = 200), "0x18: an entry does not lead back to a CIE");
-    assert_eq!(damaged(false, |t| { t.bytes.truncate(36); t.bytes[24] = 8 }), "0x18: an entry is too short for a function");
+    assert_eq!(
+        damaged(false, |t| {
+            t.bytes.truncate(36);
+            t.bytes[24] = 8
+        }),
+        "0x18: an entry is too short for a function"
+    );
     assert_eq!(damaged(false, |t| t.relocations.clear()), "0x18: an entry's function is not relocated");
     assert_eq!(damaged(false, |t| t.relocations[0].2 = 2), "0x18: an entry is for no function of this cell");
     assert_eq!(damaged(false, |t| t.relocations[0].3 = 1), "0x18: an entry's function reaches out of its section");
     assert_eq!(damaged(false, |t| t.relocations[0].3 = -1), "0x18: an entry's function reaches out of its section");
     assert_eq!(damaged(false, |t| t.bytes[40] = 9), "0x18: an entry's augmentation is not within it");
-    assert_eq!(damaged(false, |t| t.relocations.insert(0, (24, R_PC32, 1, 0))), "0x18: an entry's function is not relocated");
-    assert_eq!(damaged(false, |t| t.relocations.push((38, R_PC32, 1, 0))), "0x18: a relocation fills another field than a pointer of the entry");
+    assert_eq!(
+        damaged(false, |t| t.relocations.insert(0, (24, R_PC32, 1, 0))),
+        "0x18: an entry's function is not relocated"
+    );
+    assert_eq!(
+        damaged(false, |t| t.relocations.push((38, R_PC32, 1, 0))),
+        "0x18: a relocation fills another field than a pointer of the entry"
+    );
     assert_eq!(damaged(false, |t| t.bytes[8] = 3), "0x0: a CIE is not of version 1");
     assert_eq!(damaged(false, |t| t.bytes[9..24].fill(b'z')), "0x0: a CIE is cut off");
     assert_eq!(damaged(false, |t| t.bytes[10] = b'Q'), "0x0: a CIE has an unknown augmentation");
     assert_eq!(damaged(false, |t| t.bytes[15] = 2), "0x0: a CIE's augmentation has not the length that it says");
-    assert_eq!(damaged(false, |t| t.bytes[16] = 0), "0x0: a CIE encodes functions otherwise than relative and in 32 bits");
+    assert_eq!(
+        damaged(false, |t| t.bytes[16] = 0),
+        "0x0: a CIE encodes functions otherwise than relative and in 32 bits"
+    );
     assert_eq!(damaged(true, |t| t.bytes[18] = 0x9b), "0x0: a CIE encodes its personality in an unknown way");
     assert_eq!(damaged(true, |t| _ = t.relocations.remove(0)), "0x0: a CIE's personality is not relocated");
     assert_eq!(damaged(true, |t| t.bytes[27] = 0x9b), "0x0: a CIE encodes LSDAs in an unknown way");
     assert_eq!(damaged(true, |t| t.bytes[48] = 7), "0x20: an entry has no room for its LSDA");
     assert_eq!(damaged(true, |t| t.relocations[2].2 = 1), "0x20: an entry's LSDA is none of this cell");
     assert_eq!(damaged(true, |t| t.relocations[2].3 = 8), "0x20: an entry's LSDA is none of this cell");
-    assert_eq!(damaged(true, |t| { t.relocations.pop(); t.bytes[49] = 1 }), "0x20: an entry's LSDA is none of this cell");
+    assert_eq!(
+        damaged(true, |t| {
+            t.relocations.pop();
+            t.bytes[49] = 1
+        }),
+        "0x20: an entry's LSDA is none of this cell"
+    );
     assert_eq!((PLAIN.len(), HANDLED.len()), (0x18, 0x20), "the offsets above");
 }
 
@@ -422,7 +360,13 @@ fn without_room_nothing_is_linked() {
     elf.symbol("COUNT", OBJECT | GLOBAL, percpu, 0, 8);
     let hosted = elf.section(".data.STATE", WRITE, 8, &[0; 5000]);
     elf.symbol("STATE", OBJECT | GLOBAL, hosted, 0, 8);
-    let whole = Places { text: PLACES.constants, constants: PLACES.thunks, thunks: PLACES.hosted, hosted: PLACES.hosted + (2 << 20), per_cpu: 16384 };
+    let whole = Places {
+        text: PLACES.constants,
+        constants: PLACES.thunks,
+        thunks: PLACES.hosted,
+        hosted: PLACES.hosted + (2 << 20),
+        per_cpu: 16384,
+    };
     let refused = |ends: Places, left: u64| {
         let mut graph = Graph::new(PLACES);
         graph.allow_hosted("STATE");
@@ -430,13 +374,25 @@ fn without_room_nothing_is_linked() {
         refused_in(&mut graph, &mut Host { left, ..Host::default() }, &elf)
     };
     let text = Places { text: PLACES.text + PAGE, ..whole };
-    assert_eq!(refused(text, 1 << 20), "no room in the text: 8192 bytes from 0xffffffff80000000 end behind 0xffffffff80001000");
+    assert_eq!(
+        refused(text, 1 << 20),
+        "no room in the text: 8192 bytes from 0xffffffff80000000 end behind 0xffffffff80001000"
+    );
     let constants = Places { constants: PLACES.constants + PAGE, ..whole };
-    assert_eq!(refused(constants, 1 << 20), "no room in the constants: 5000 bytes from 0xffffffff88000000 end behind 0xffffffff88001000");
+    assert_eq!(
+        refused(constants, 1 << 20),
+        "no room in the constants: 5000 bytes from 0xffffffff88000000 end behind 0xffffffff88001000"
+    );
     let thunks = Places { thunks: PLACES.thunks, ..whole };
-    assert_eq!(refused(thunks, 1 << 20), "no room in the thunks: 8 bytes from 0xffffffff8a000000 end behind 0xffffffff8a000000");
+    assert_eq!(
+        refused(thunks, 1 << 20),
+        "no room in the thunks: 8 bytes from 0xffffffff8a000000 end behind 0xffffffff8a000000"
+    );
     let hosted = Places { hosted: PLACES.hosted + PAGE, ..whole };
-    assert_eq!(refused(hosted, 1 << 20), "no room in the hosted statics: 5000 bytes from 0xffffffff8a800000 end behind 0xffffffff8a801000");
+    assert_eq!(
+        refused(hosted, 1 << 20),
+        "no room in the hosted statics: 5000 bytes from 0xffffffff8a800000 end behind 0xffffffff8a801000"
+    );
     let per_cpu = Places { per_cpu: 256 + 16, ..whole };
     assert_eq!(refused(per_cpu, 1 << 20), "no room in the per-CPU values: 24 bytes from 0x100 end behind 0x110");
     // Memory that ends at each of the pages: constants, thunks, statics, text, tables.
@@ -467,13 +423,17 @@ fn memory_that_differs_is_noticed() {
     assert_eq!(graph.symbol("NUMBER"), Some(77));
     let placement = graph.cell(cell).placement.clone().expect("it is linked");
     let thunk = graph.symbol("f").expect("it is defined");
-    let places = [placement.address(0, 31), placement.address(1, 7), placement.address(2, 6), placement.index.address, thunk];
+    let places =
+        [placement.address(0, 31), placement.address(1, 7), placement.address(2, 6), placement.index.address, thunk];
     for address in places {
         let mut memory = memory.clone();
         let byte = memory.word(address, 1);
         memory.write(address, 1, byte ^ 1);
         let sentence = graph.verify(cell, &memory).expect_err("a byte differs").to_string();
-        let expected = format!("cell new: memory at {address:#x} differs from what the object says: expected {byte:#04x}, found {:#04x}", byte ^ 1);
+        let expected = format!(
+            "cell new: memory at {address:#x} differs from what the object says: expected {byte:#04x}, found {:#04x}",
+            byte ^ 1
+        );
         assert_eq!(sentence, expected);
         memory.ranges.retain(|start, range| !(*start..*start + range.bytes.len() as u64).contains(&address));
         let sentence = graph.verify(cell, &memory).expect_err("it is not there").to_string();

@@ -30,9 +30,19 @@ fn link(world: &World) -> (Graph<'static>, Host, Vec<CellId>) {
 
 /// What of a graph a failed link must leave as it was.
 pub fn state(graph: &Graph<'_>) -> String {
-    let cells = graph.cells().map(|(id, cell)| format!("{id:?} {} {} {:?}\n", cell.name, cell.reseated, cell.placement));
-    let symbols = graph.cells().flat_map(|(_, cell)| cell.object.defined()).map(|name| format!("{name} {:?}\n", graph.symbol(name)));
-    format!("{:?} {:?}\n{}{}", graph.places(), graph.shared_bytes(), cells.collect::<String>(), symbols.collect::<String>())
+    let cells =
+        graph.cells().map(|(id, cell)| format!("{id:?} {} {} {:?}\n", cell.name, cell.reseated, cell.placement));
+    let symbols = graph
+        .cells()
+        .flat_map(|(_, cell)| cell.object.defined())
+        .map(|name| format!("{name} {:?}\n", graph.symbol(name)));
+    format!(
+        "{:?} {:?}\n{}{}",
+        graph.places(),
+        graph.shared_bytes(),
+        cells.collect::<String>(),
+        symbols.collect::<String>()
+    )
 }
 
 fn apply(memory: &mut Host, patches: &[Patch]) {
@@ -42,7 +52,12 @@ fn apply(memory: &mut Host, patches: &[Patch]) {
 }
 
 /// Gives the chosen cells second copies and checks everything that must hold then.
-fn second_copies(linked: &Linked<'_>, mut graph: Graph<'static>, mut memory: Host, chosen: &[CellId]) -> (Graph<'static>, Host) {
+fn second_copies(
+    linked: &Linked<'_>,
+    mut graph: Graph<'static>,
+    mut memory: Host,
+    chosen: &[CellId],
+) -> (Graph<'static>, Host) {
     let things = 0..linked.world.things.len();
     let addresses = |graph: &Graph<'_>| things.clone().map(|thing| linked.address(graph, thing)).collect::<Vec<u64>>();
     let (before, was) = (addresses(&graph), state(&graph));
@@ -81,7 +96,8 @@ fn second_copies(linked: &Linked<'_>, mut graph: Graph<'static>, mut memory: Hos
 
     let after = addresses(&graph);
     for (index, thing) in linked.world.things.iter().enumerate() {
-        let moves = matches!(thing.kind, Kind::Function | Kind::JumpTable(_) | Kind::Lsda(_)) && chosen.contains(&linked.ids[thing.cell]);
+        let moves = matches!(thing.kind, Kind::Function | Kind::JumpTable(_) | Kind::Lsda(_))
+            && chosen.contains(&linked.ids[thing.cell]);
         assert_eq!(before[index] != after[index], moves, "{thing:?}");
     }
     assert_eq!(graph.shared_bytes(), shared, "constants or thunks were added");

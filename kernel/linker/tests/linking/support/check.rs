@@ -22,7 +22,12 @@ impl Linked<'_> {
     pub fn address(&self, graph: &Graph<'_>, thing: usize) -> u64 {
         let thing = &self.world.things[thing];
         let cell = graph.cell(self.ids[thing.cell]);
-        let section = cell.object.sections.iter().position(|section| section.name == thing.section).expect("its object has the section");
+        let section = cell
+            .object
+            .sections
+            .iter()
+            .position(|section| section.name == thing.section)
+            .expect("its object has the section");
         cell.placement.as_ref().expect("it is linked").address(section as u32, thing.offset)
     }
 
@@ -128,7 +133,8 @@ impl Linked<'_> {
     fn check_overlap(&self, at: &[u64]) {
         let things = self.world.things.iter().enumerate();
         let real = things.filter(|(_, thing)| thing.kind != Kind::PerCpu && !thing.bytes.is_empty());
-        let mut spans: Vec<(u64, u64)> = real.map(|(index, thing)| (at[index], at[index] + thing.bytes.len() as u64)).collect();
+        let mut spans: Vec<(u64, u64)> =
+            real.map(|(index, thing)| (at[index], at[index] + thing.bytes.len() as u64)).collect();
         spans.sort_unstable();
         spans.dedup();
         assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "things overlap: {spans:x?}");
@@ -136,7 +142,8 @@ impl Linked<'_> {
 
     fn check_per_cpu(&self, at: &[u64]) {
         let things = self.world.things.iter().enumerate().filter(|(_, thing)| thing.kind == Kind::PerCpu);
-        let mut spans: Vec<(u64, u64)> = things.map(|(index, thing)| (at[index], at[index] + thing.bytes.len() as u64)).collect();
+        let mut spans: Vec<(u64, u64)> =
+            things.map(|(index, thing)| (at[index], at[index] + thing.bytes.len() as u64)).collect();
         spans.sort_unstable();
         assert!(spans.first().is_none_or(|span| span.0 >= super::PLACES.per_cpu));
         assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "per-CPU values overlap: {spans:x?}");
@@ -146,8 +153,14 @@ impl Linked<'_> {
     fn check_index(&self, graph: &Graph<'_>, memory: &Host, cell: usize, id: CellId, at: &[u64]) {
         let placement = graph.cell(id).placement.as_ref().expect("it is linked");
         let hdr = placement.index.address;
-        let things = self.world.things.iter().enumerate().filter(|(_, thing)| thing.cell == cell && thing.kind == Kind::Function);
-        let mut functions: Vec<(u64, u64)> = things.map(|(index, thing)| (at[index], thing.bytes.len() as u64)).collect();
+        let things = self
+            .world
+            .things
+            .iter()
+            .enumerate()
+            .filter(|(_, thing)| thing.cell == cell && thing.kind == Kind::Function);
+        let mut functions: Vec<(u64, u64)> =
+            things.map(|(index, thing)| (at[index], thing.bytes.len() as u64)).collect();
         functions.sort_unstable();
         let signed = |address: u64| memory.word(address, 4) as u32 as i32;
         assert_eq!(memory.word(hdr, 4), 0x3b03_1b01, "encodings");

@@ -136,9 +136,16 @@ impl Elf {
         add(&mut out, ".symtab", &symbols, [0, 2, 0, 0, 0, 0, table + 1, 1, 8, 24]);
         add(&mut out, ".strtab", &strings, [0, 3, 0, 0, 0, 0, 0, 0, 1, 0]);
         for (index, section) in self.sections.iter().enumerate().filter(|(_, s)| !s.relocations.is_empty()) {
-            let entry = |&(offset, kind, symbol, addend): &Rela| [offset, u64::from(symbol) << 32 | u64::from(kind), addend as u64];
+            let entry = |&(offset, kind, symbol, addend): &Rela| {
+                [offset, u64::from(symbol) << 32 | u64::from(kind), addend as u64]
+            };
             let bytes: Vec<u8> = section.relocations.iter().flat_map(entry).flat_map(u64::to_le_bytes).collect();
-            add(&mut out, &format!(".rela{}", section.name), &bytes, [0, 4, 0x40, 0, 0, 0, table, index as u64 + 1, 8, 24]);
+            add(
+                &mut out,
+                &format!(".rela{}", section.name),
+                &bytes,
+                [0, 4, 0x40, 0, 0, 0, table, index as u64 + 1, 8, 24],
+            );
         }
         add(&mut out, ".shstrtab", &[], [0, 3, 0, 0, 0, 0, 0, 0, 1, 0]);
         out.resize(out.len().next_multiple_of(8), 0);
@@ -189,4 +196,17 @@ impl Aligned {
     pub fn leak(self) -> &'static [u8] {
         Box::leak(Box::new(self)).bytes()
     }
+}
+
+/// An object with one function of 32 bytes, its first section and symbol.
+pub fn with_function(name: &str) -> Elf {
+    let mut elf = Elf::default();
+    let text = elf.section(&format!(".text.{name}"), EXEC, 16, &[0x90; 32]);
+    elf.symbol(name, FUNC | GLOBAL, text, 0, 32);
+    elf
+}
+
+/// Overwrites bytes.
+pub fn put(bytes: &mut [u8], at: usize, word: &[u8]) {
+    bytes[at..at + word.len()].copy_from_slice(word);
 }

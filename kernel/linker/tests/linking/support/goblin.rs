@@ -6,7 +6,8 @@ use linker::{Binding, Object, RelocationKind, SymbolKind};
 /// Fails unless goblin accepts the bytes too, and sees the same sections, symbols and relocations.
 pub fn agree(ours: &Object<'_>) {
     let theirs = Elf::parse(ours.bytes).unwrap_or_else(|error| panic!("goblin refuses what we accept: {error}"));
-    let allocated: Vec<usize> = (0..theirs.section_headers.len()).filter(|&index| is_allocated(&theirs, index)).collect();
+    let allocated: Vec<usize> =
+        (0..theirs.section_headers.len()).filter(|&index| is_allocated(&theirs, index)).collect();
     assert_eq!(ours.sections.len(), allocated.len(), "sections");
     for (section, &index) in ours.sections.iter().zip(&allocated) {
         let header = &theirs.section_headers[index];
@@ -14,9 +15,11 @@ pub fn agree(ours: &Object<'_>) {
         assert_eq!((section.size, section.align), (header.sh_size, header.sh_addralign.max(1)), "size and alignment");
         let bytes = header.file_range().map_or(&[][..], |range| &ours.bytes[range]);
         assert_eq!(section.bytes, bytes, "bytes");
-        let of_it = theirs.shdr_relocs.iter().filter(|(table, _)| theirs.section_headers[*table].sh_info as usize == index);
+        let of_it =
+            theirs.shdr_relocs.iter().filter(|(table, _)| theirs.section_headers[*table].sh_info as usize == index);
         let relocations = of_it.flat_map(|(_, relocations)| relocations.iter());
-        let relocations: Vec<_> = relocations.map(|r| (r.r_offset, r.r_type, r.r_sym as u32, r.r_addend.unwrap_or(0))).collect();
+        let relocations: Vec<_> =
+            relocations.map(|r| (r.r_offset, r.r_type, r.r_sym as u32, r.r_addend.unwrap_or(0))).collect();
         let seen: Vec<_> = section.relocations().map(|r| (r.offset, number(r.kind), r.symbol, r.addend)).collect();
         assert_eq!(seen, relocations, "relocations");
     }

@@ -49,10 +49,16 @@ impl Host {
 
 impl Memory for Host {
     fn back(&mut self, address: u64, len: u64, access: Access) -> Result<(), OutOfMemory> {
-        assert!(address.is_multiple_of(PAGE) && len.is_multiple_of(PAGE) && len > 0, "{address:#x}+{len:#x} are not whole pages");
+        assert!(
+            address.is_multiple_of(PAGE) && len.is_multiple_of(PAGE) && len > 0,
+            "{address:#x}+{len:#x} are not whole pages"
+        );
         self.left = self.left.checked_sub(len).ok_or(OutOfMemory { len })?;
         let before = self.ranges.range(..address + len).next_back();
-        assert!(before.is_none_or(|(start, range)| start + range.bytes.len() as u64 <= address), "{address:#x} is backed twice");
+        assert!(
+            before.is_none_or(|(start, range)| start + range.bytes.len() as u64 <= address),
+            "{address:#x} is backed twice"
+        );
         self.ranges.insert(address, Backed { bytes: vec![0; len as usize], access });
         Ok(())
     }

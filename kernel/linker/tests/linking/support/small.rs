@@ -6,7 +6,7 @@ use super::{
     goblin::agree,
     memory::Host,
 };
-use linker::{CellId, Error, Graph, Memory as _, Object};
+use linker::{CellId, Error, Graph, Object};
 
 const BYTES: &[u8] = include_bytes!("../../fixtures/small.o");
 

@@ -4,7 +4,8 @@
 //! one is shrunk by shortening its tape.
 
 use super::elf::{
-    ABS, Aligned, EXEC, Elf, FUNC, GLOBAL, HIDDEN, LOCAL, MERGE, NOBITS, OBJECT, R_32S, R_64, R_PC32, R_PLT32, Rela, STRINGS, WEAK, WRITE,
+    ABS, Aligned, EXEC, Elf, FUNC, GLOBAL, HIDDEN, LOCAL, MERGE, NOBITS, OBJECT, R_32S, R_64, R_PC32, R_PLT32, Rela,
+    STRINGS, WEAK, WRITE,
 };
 use super::frames;
 use std::collections::BTreeMap;
@@ -120,10 +121,28 @@ impl World {
         world
     }
 
-    fn push(&mut self, cell: usize, kind: Kind, prefix: &str, symbol: Option<String>, align: u64, bytes: Vec<u8>) -> usize {
+    fn push(
+        &mut self,
+        cell: usize,
+        kind: Kind,
+        prefix: &str,
+        symbol: Option<String>,
+        align: u64,
+        bytes: Vec<u8>,
+    ) -> usize {
         let global = symbol.as_ref().is_some_and(|symbol| !symbol.starts_with("local"));
         let section = format!("{prefix}.{}", self.things.len());
-        self.things.push(Thing { cell, kind, section, symbol, global, offset: 0, align, bytes, references: Vec::new() });
+        self.things.push(Thing {
+            cell,
+            kind,
+            section,
+            symbol,
+            global,
+            offset: 0,
+            align,
+            bytes,
+            references: Vec::new(),
+        });
         self.things.len() - 1
     }
 
@@ -162,7 +181,9 @@ impl World {
         });
         let align = 1 << tape.below(5);
         self.add_elements(tape, cell, ".rodata.cst8", align, |tape| CONTENTS[tape.below(4)].to_vec());
-        for (kind, prefix, most) in [(Kind::Hosted, ".data", 3), (Kind::PerCpu, ".percpu", 2), (Kind::Cache, ".cache", 2)] {
+        for (kind, prefix, most) in
+            [(Kind::Hosted, ".data", 3), (Kind::PerCpu, ".percpu", 2), (Kind::Cache, ".cache", 2)]
+        {
             for _ in 0..tape.below(most) {
                 let name = format!("_R{cell}_{}", self.things.len());
                 let len = if kind == Kind::Hosted { 8 * (1 + tape.below(3)) } else { 1 + tape.below(16) };
@@ -171,7 +192,14 @@ impl World {
         }
     }
 
-    fn add_elements(&mut self, tape: &mut Tape<'_>, cell: usize, section: &str, align: u64, mut make: impl FnMut(&mut Tape<'_>) -> Vec<u8>) {
+    fn add_elements(
+        &mut self,
+        tape: &mut Tape<'_>,
+        cell: usize,
+        section: &str,
+        align: u64,
+        mut make: impl FnMut(&mut Tape<'_>) -> Vec<u8>,
+    ) {
         let mut offset = 0u64;
         for _ in 0..tape.below(5) {
             let bytes = make(tape);
@@ -189,7 +217,8 @@ impl World {
     fn pick(&self, tape: &mut Tape<'_>, index: usize, want: impl Fn(&Thing) -> bool) -> Option<usize> {
         let cell = self.things[index].cell;
         let seen = |thing: &Thing| thing.cell == cell || thing.global && !(self.layered && thing.cell > cell);
-        let found: Vec<usize> = (0..self.things.len()).filter(|&other| seen(&self.things[other]) && want(&self.things[other])).collect();
+        let found: Vec<usize> =
+            (0..self.things.len()).filter(|&other| seen(&self.things[other]) && want(&self.things[other])).collect();
         (!found.is_empty()).then(|| found[tape.below(found.len())])
     }
 
@@ -219,12 +248,28 @@ impl World {
         Some(match tape.below(7) {
             0 => Reference { at, kind: R_PLT32, to: To::Thing(self.pick(tape, index, function)?), addend: -4 },
             1 => Reference { at, kind: absolute, to: To::Thing(self.pick(tape, index, function)?), addend: 0 },
-            2 => Reference { at, kind: R_32S, to: To::Thing(self.pick(tape, index, |thing| own(thing.kind))?), addend: -8 * tape.below(2) as i64 },
+            2 => Reference {
+                at,
+                kind: R_32S,
+                to: To::Thing(self.pick(tape, index, |thing| own(thing.kind))?),
+                addend: -8 * tape.below(2) as i64,
+            },
             3 => {
-                let shared = |thing: &Thing| matches!(thing.kind, Kind::Constant | Kind::Static | Kind::Hosted | Kind::Cache);
-                Reference { at, kind: R_PC32, to: To::Thing(self.pick(tape, index, shared)?), addend: tape.below(8) as i64 - 8 }
+                let shared =
+                    |thing: &Thing| matches!(thing.kind, Kind::Constant | Kind::Static | Kind::Hosted | Kind::Cache);
+                Reference {
+                    at,
+                    kind: R_PC32,
+                    to: To::Thing(self.pick(tape, index, shared)?),
+                    addend: tape.below(8) as i64 - 8,
+                }
             }
-            4 => Reference { at, kind: [R_32S, R_PLT32, R_PC32][tape.below(3)], to: To::Nothing, addend: -4 * tape.below(2) as i64 },
+            4 => Reference {
+                at,
+                kind: [R_32S, R_PLT32, R_PC32][tape.below(3)],
+                to: To::Nothing,
+                addend: -4 * tape.below(2) as i64,
+            },
             5 => Reference { at, kind: absolute, to: To::Number(NUMBER), addend: tape.below(9) as i64 },
             _ => self.reference_to_data(tape, index, at, absolute)?,
         })
@@ -233,7 +278,12 @@ impl World {
     fn reference_of_data(&self, tape: &mut Tape<'_>, index: usize, at: u64) -> Option<Reference> {
         Some(match tape.below(6) {
             0 => return None,
-            1 => Reference { at, kind: R_64, to: To::Thing(self.pick(tape, index, |thing| thing.kind == Kind::Function)?), addend: 0 },
+            1 => Reference {
+                at,
+                kind: R_64,
+                to: To::Thing(self.pick(tape, index, |thing| thing.kind == Kind::Function)?),
+                addend: 0,
+            },
             2 => Reference { at, kind: R_64, to: To::Nothing, addend: 0 },
             _ => self.reference_to_data(tape, index, at, R_64)?,
         })
@@ -265,7 +315,9 @@ impl World {
                     thing.bytes.resize(HEAD as usize + slots * SLOT as usize, 0x91);
                     thing.bytes[15] = thing.bytes[15].wrapping_add(1);
                 }
-                Kind::Constant | Kind::Static => thing.bytes = (0..tape.below(4)).flat_map(|_| *CONTENTS[tape.below(4)]).collect(),
+                Kind::Constant | Kind::Static => {
+                    thing.bytes = (0..tape.below(4)).flat_map(|_| *CONTENTS[tape.below(4)]).collect()
+                }
                 Kind::JumpTable(_) => {}
                 _ => continue,
             }
@@ -304,7 +356,14 @@ struct Builder<'w> {
 
 impl<'w> Builder<'w> {
     fn new(world: &'w World, cell: usize) -> Builder<'w> {
-        Builder { world, cell, elf: Elf::default(), sections: BTreeMap::new(), section_symbols: BTreeMap::new(), symbols: BTreeMap::new() }
+        Builder {
+            world,
+            cell,
+            elf: Elf::default(),
+            sections: BTreeMap::new(),
+            section_symbols: BTreeMap::new(),
+            symbols: BTreeMap::new(),
+        }
     }
 
     fn own(&self) -> impl Iterator<Item = (usize, &'w Thing)> + use<'w> {
@@ -364,7 +423,8 @@ impl<'w> Builder<'w> {
             self.elf.at(section).entry = 8;
         }
         // A static of zeros has no bytes in the file.
-        if matches!(thing.kind, Kind::PerCpu | Kind::Cache) || thing.kind == Kind::Hosted && thing.references.is_empty() {
+        if matches!(thing.kind, Kind::PerCpu | Kind::Cache) || thing.kind == Kind::Hosted && thing.references.is_empty()
+        {
             let section = self.elf.at(section);
             (section.kind, section.size, section.bytes) = (NOBITS, thing.bytes.len() as u64, Vec::new());
         }
@@ -389,10 +449,12 @@ impl<'w> Builder<'w> {
     }
 
     fn add_frames(&mut self) {
-        let functions: Vec<usize> = self.own().filter(|(_, thing)| thing.kind == Kind::Function).map(|(index, _)| index).collect();
+        let functions: Vec<usize> =
+            self.own().filter(|(_, thing)| thing.kind == Kind::Function).map(|(index, _)| index).collect();
         let mut table = frames::Table::default();
         for &function in &functions {
-            let lsda = self.own().find(|(_, thing)| thing.kind == Kind::Lsda(function)).map(|(index, _)| self.target(index).0);
+            let lsda =
+                self.own().find(|(_, thing)| thing.kind == Kind::Lsda(function)).map(|(index, _)| self.target(index).0);
             let len = self.world.things[function].bytes.len() as u32;
             table.add(self.target(function).0, len, lsda, self.target(functions[0]).0);
         }
