@@ -40,7 +40,7 @@ fn leaks(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
     // Once for what is set up the first time.
     session.run("run panic; run fault")?;
-    let mut memory = |session: &mut Session, field: &str| {
+    let memory = |session: &mut Session, field: &str| {
         let memory = session.json("mem --json")?;
         memory[field].as_u64().with_context(|| format!("mem --json has no {field}: {memory}"))
     };

@@ -247,7 +247,10 @@ impl<'s, 'a> Lay<'s, 'a> {
         let at = self.placement(id).at[number as usize];
         if at == VISITING {
             // Constants that refer to one another in a circle cannot be told by their content: they get a place at once.
-            let address = self.reserve(section.size, section.align)?;
+            let address = match self.old_static(id, &unit, number) {
+                Some((address, _)) => address,
+                None => self.reserve(section.size, section.align)?,
+            };
             self.placement(id).at[number as usize] = address;
             return Ok(());
         }
@@ -272,13 +275,18 @@ impl<'s, 'a> Lay<'s, 'a> {
         let mut bytes = alloc::vec![0; section.size as usize];
         let site = Site { id, cell: &unit, targets: &targets, section: number, address: in_circle };
         View { graph: &self.next }.render(&site, &mut bytes)?;
-        let address = if in_circle == VISITING {
-            let name = unit.static_name(number).map_or(0, name_hash);
-            self.place_static_or_constant(id, &unit, number, &Key { bytes: &bytes, align: section.align, name })?
-        } else {
-            let at = (in_circle - self.old.places.constants) as usize;
-            self.constant_bytes[at..at + bytes.len()].copy_from_slice(&bytes);
-            in_circle
+        let name = unit.static_name(number).map_or(0, name_hash);
+        let address = match (self.old_static(id, &unit, number), in_circle) {
+            (Some((address, item)), _) => {
+                self.overwrite(id, address, item, &Key { bytes: &bytes, align: section.align, name });
+                address
+            }
+            (None, VISITING) => self.place_constant(id, &Key { bytes: &bytes, align: section.align, name })?,
+            // Its key is one that nobody else has, so that it is not found again.
+            (None, address) => {
+                self.place_at(id, address, &Key { bytes: &bytes, align: section.align, name: address });
+                address
+            }
         };
         self.placement(id).at[number as usize] = address;
         Ok(())
@@ -286,25 +294,24 @@ impl<'s, 'a> Lay<'s, 'a> {
 
     /// A static that had a place of the same size keeps it, and its bytes are overwritten when the update is applied: what
     /// lives may point to it.
-    fn place_static_or_constant(&mut self, id: CellId, unit: &Unit<'a>, number: u32, key: &Key<'_>) -> Result<u64, Error> {
-        let was = unit.static_name(number).and_then(|name| self.old_static(id, name, key));
-        let Some((address, item)) = was else { return self.place_constant(id, key) };
+    fn overwrite(&mut self, id: CellId, address: u64, item: u32, key: &Key<'_>) {
         let before = self.memory.bytes(address, key.bytes.len() as u64);
         if before.len() == key.bytes.len() && before != key.bytes {
             self.overwrites.extend(words(address, before, key.bytes));
             self.next.constants.rekey(item, key.hash());
         }
         self.placement(id).constants.push(item);
-        Ok(address)
     }
 
-    /// Where the running copy's static of that name lies, if it could keep its place, and its number in the pool.
-    fn old_static(&self, id: CellId, name: &str, key: &Key<'_>) -> Option<(u64, u32)> {
+    /// Where the running copy's static of the same name lies, if it could keep its place, and its number in the pool.
+    fn old_static(&self, id: CellId, unit: &Unit<'a>, number: u32) -> Option<(u64, u32)> {
+        let name = unit.static_name(number)?;
+        let section = &unit.object.sections[number as usize];
         let old = self.old.cells.get(id.index())?;
         let placement = old.placement.as_ref()?;
         let number = (0..old.object.sections.len() as u32).find(|&n| old.unit.is_interned(n) && old.unit.static_name(n) == Some(name))?;
         let address = placement.at[number as usize];
-        let fits = old.object.sections[number as usize].size == key.bytes.len() as u64 && address != 0 && address % key.align == 0;
+        let fits = old.object.sections[number as usize].size == section.size && address != 0 && address.is_multiple_of(section.align);
         let item = placement.constants.iter().copied().find(|&item| self.next.constants.items[item as usize].address == address)?;
         fits.then_some((address, item))
     }
@@ -351,13 +358,20 @@ impl<'s, 'a> Lay<'s, 'a> {
             Some(number) => number,
             None => {
                 let address = self.reserve(key.bytes.len() as u64, key.align)?;
-                let at = (address - base) as usize;
-                self.constant_bytes[at..at + key.bytes.len()].copy_from_slice(key.bytes);
-                self.next.constants.insert(Constant::new(key, hash, address))
+                self.place_at(id, address, key);
+                return Ok(address);
             }
         };
         self.placement(id).constants.push(number);
         Ok(self.next.constants.items[number as usize].address)
+    }
+
+    /// Puts a constant where a place was reserved for it.
+    fn place_at(&mut self, id: CellId, address: u64, key: &Key<'_>) {
+        let at = (address - self.old.places.constants) as usize;
+        self.constant_bytes[at..at + key.bytes.len()].copy_from_slice(key.bytes);
+        let number = self.next.constants.insert(Constant::new(key, key.hash(), address));
+        self.placement(id).constants.push(number);
     }
 
     /// A new place among the constants.

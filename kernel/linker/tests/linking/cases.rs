@@ -259,3 +259,30 @@ fn an_index_of_thunks_leads_to_their_entry() {
     assert_eq!((at + fde + 8).wrapping_add_signed(word(fde + 8).into()), area.address);
     assert_eq!(word(fde + 12), 0x4000);
 }
+
+#[test]
+fn statics_in_a_circle_keep_their_places() {
+    let circle = |number: u8| {
+        let mut elf = Elf::default();
+        let names = ["FIRST", "SECOND"];
+        let sections = names.map(|name| elf.section(&format!(".rodata.{name}"), 0, 8, &[number; 16]));
+        let symbols = [0, 1].map(|index| elf.symbol(names[index], OBJECT | GLOBAL, sections[index], 0, 16));
+        elf.relocate(sections[0], (0, R_64, symbols[1], 0));
+        elf.relocate(sections[1], (0, R_64, symbols[0], 0));
+        elf
+    };
+    let mut running = Running::new();
+    let cell = running.link("circle", &circle(1));
+    let at = [running.at(cell, 0, 0), running.at(cell, 1, 0)];
+    assert_eq!(running.graph.shared_bytes(), (32, 0), "both are counted");
+    let object = Object::parse(circle(2).finish().leak()).expect("the object is whole");
+    running.change(vec![Change::Replace { cell, version: "0.2.0", object }], &[]);
+    assert_eq!(at, [running.at(cell, 0, 0), running.at(cell, 1, 0)]);
+    assert_eq!((running.word(cell, 0, 0, 8), running.word(cell, 1, 0, 8)), (at[1], at[0]));
+    assert_eq!(
+        (running.word(cell, 0, 8, 8), running.word(cell, 1, 8, 8)),
+        (0x0202_0202_0202_0202, 0x0202_0202_0202_0202)
+    );
+    running.graph.retire(std::iter::empty());
+    assert_eq!(running.graph.shared_bytes(), (32, 0));
+}

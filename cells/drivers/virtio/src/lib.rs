@@ -1,2 +1,0 @@
-//! A byte device on a virtio console.
-#![no_std]

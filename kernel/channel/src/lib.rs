@@ -1,2 +1,0 @@
-//! The channel to the host: frames, offers, and lines to run.
-#![no_std]
