@@ -13,6 +13,7 @@ mod machine;
 mod refusals;
 mod reseat;
 mod shell;
+mod transcripts;
 
 use anyhow::{Context, Result, bail};
 use bench::{Bench, Test};
@@ -49,7 +50,7 @@ struct Arguments {
 }
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, transcripts::TESTS]
         .into_iter()
         .flatten()
         .collect()

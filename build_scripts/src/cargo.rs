@@ -110,7 +110,7 @@ pub const FLAGS: [&str; 7] = [
     "-Cdebuginfo=2",
 ];
 
-/// The flags of every crate of the target, in cargo's encoding. FACTS of each: the book's page on building.
+/// The flags of every crate of the target, in cargo's encoding; book/src/build.md says why each.
 fn rustflags(project: &Project, toolchain: &Toolchain) -> Result<String> {
     let mut flags: Vec<String> = FLAGS.map(String::from).to_vec();
     let mut remap = |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
