@@ -5,7 +5,7 @@
 //! anonymous constants and jump tables by content; its entry in the unwind table with the common part; and its LSDA.
 
 use super::names;
-use super::side::{Function, Item, Side, bias};
+use super::side::{Function, Item, Side, offset};
 use linker::{Kind, Relocation, RelocationKind, Section};
 use std::collections::HashMap;
 
@@ -156,10 +156,12 @@ impl<'s, 'a> Reader<'s, 'a> {
                 None => To::Name(name, relocation.addend),
             };
         };
-        let value = symbol.value.wrapping_add_signed(relocation.addend + bias(relocation));
+        let value = symbol.value.wrapping_add_signed(offset(relocation));
         match unit.object.sections[section as usize].kind {
             Kind::Text => {
-                if let Some((text, start, _)) = own.filter(|&(text, start, end)| text == section && (start..end).contains(&value)) {
+                if let Some((text, start, _)) =
+                    own.filter(|&(text, start, end)| text == section && (start..end).contains(&value))
+                {
                     debug_assert_eq!(text, section);
                     return To::Inside(value - start);
                 }
@@ -239,7 +241,8 @@ impl<'s, 'a> Reader<'s, 'a> {
         }
         let unit = &self.side.units[cell as usize];
         let found = &unit.object.sections[section as usize];
-        let is_table = found.kind == Kind::Constant && found.relocations().any(|relocation| self.is_inside(cell, &relocation));
+        let is_table =
+            found.kind == Kind::Constant && found.relocations().any(|relocation| self.is_inside(cell, &relocation));
         self.open.push((cell, section));
         let mut hasher = blake3::Hasher::new();
         self.stretch(cell, found, 0, found.size, own, &mut hasher, None);
@@ -266,7 +269,8 @@ impl<'s, 'a> Reader<'s, 'a> {
             let unit = &side.units[cell as usize];
             let mut entries = HashMap::new();
             for (number, table) in unit.object.sections.iter().enumerate().filter(|(_, s)| s.kind == Kind::Unwind) {
-                for relocation in table.relocations().filter(|r| r.kind == RelocationKind::Relative32 && r.offset >= 8) {
+                for relocation in table.relocations().filter(|r| r.kind == RelocationKind::Relative32 && r.offset >= 8)
+                {
                     let at = relocation.offset - 8;
                     let symbol = &unit.object.symbols[relocation.symbol as usize];
                     if let (Some(text), Some(len)) = (symbol.section, word(table.bytes, at)) {
@@ -280,7 +284,15 @@ impl<'s, 'a> Reader<'s, 'a> {
         entries.get(&(section, value)).copied()
     }
 
-    fn unwind_entry(&mut self, cell: u32, table: &'s Section<'a>, at: u64, len: u64, own: Own, out: &mut blake3::Hasher) {
+    fn unwind_entry(
+        &mut self,
+        cell: u32,
+        table: &'s Section<'a>,
+        at: u64,
+        len: u64,
+        own: Own,
+        out: &mut blake3::Hasher,
+    ) {
         // Behind length, distance to the common part, and the function's start.
         let (from, end) = padded(table, at + 12, at + len);
         self.stretch(cell, table, from, end, own, out, None);

@@ -102,7 +102,12 @@ fn vtables(nodes: &[Node<'_>], paths: &Paths<'_, '_>, companion: &Companion) -> 
     for node in nodes.iter().filter(|node| node.tag == dw::DW_TAG_variable) {
         let name = node.attributes.name.map(names::type_path).unwrap_or_default();
         let (Some((ty, of)), Some(place)) = (names::vtable(&name), node.attributes.variable) else { continue };
-        let size = node.attributes.ty.and_then(|ty| paths.node(ty)).and_then(|n| nodes[n as usize].attributes.size).unwrap_or(0);
+        let size = node
+            .attributes
+            .ty
+            .and_then(|ty| paths.node(ty))
+            .and_then(|n| nodes[n as usize].attributes.size)
+            .unwrap_or(0);
         let words = (FIRST_METHOD..size).step_by(WORD as usize).map(|at| match companion.word(place + at) {
             Some(Some(symbol)) => Word::Method(symbol.to_owned()),
             Some(None) => Word::Supertrait,
@@ -116,7 +121,9 @@ fn vtables(nodes: &[Node<'_>], paths: &Paths<'_, '_>, companion: &Companion) -> 
 /// An entry and those it completes.
 fn chain<'n, 'd>(nodes: &'n [Node<'d>], paths: &Paths<'n, 'd>, number: u32) -> Vec<u32> {
     let mut chain = vec![number];
-    while let Some(next) = chain.last().and_then(|&n| nodes[n as usize].attributes.origin).and_then(|offset| paths.node(offset)) {
+    while let Some(next) =
+        chain.last().and_then(|&n| nodes[n as usize].attributes.origin).and_then(|offset| paths.node(offset))
+    {
         if chain.contains(&next) {
             break;
         }
@@ -125,7 +132,12 @@ fn chain<'n, 'd>(nodes: &'n [Node<'d>], paths: &Paths<'n, 'd>, number: u32) -> V
     chain
 }
 
-fn routines<'d>(nodes: &[Node<'d>], paths: &mut Paths<'_, 'd>, types: &Types, companion: &Companion) -> HashMap<String, Routine> {
+fn routines<'d>(
+    nodes: &[Node<'d>],
+    paths: &mut Paths<'_, 'd>,
+    types: &Types,
+    companion: &Companion,
+) -> HashMap<String, Routine> {
     let mut found = HashMap::new();
     let inlined = inlined(nodes, paths);
     for (number, node) in nodes.iter().enumerate().filter(|(_, node)| node.tag == dw::DW_TAG_subprogram) {
@@ -134,7 +146,11 @@ fn routines<'d>(nodes: &[Node<'d>], paths: &mut Paths<'_, 'd>, types: &Types, co
         let chain = chain(nodes, paths, number);
         let linkage = chain.iter().find_map(|&n| nodes[n as usize].attributes.linkage);
         let Some(symbol) = linkage.or_else(|| companion.functions.get(&low_pc).map(String::as_str)) else { continue };
-        let passed = |ty: Option<usize>, register| Passed { path: types.path_at(ty), ty: ty.and_then(|ty| types.at(ty)), register };
+        let passed = |ty: Option<usize>, register| Passed {
+            path: types.path_at(ty),
+            ty: ty.and_then(|ty| types.at(ty)),
+            register,
+        };
         // Each entry of the chain may leave out what another says.
         let mut parameters: Vec<Passed> = Vec::new();
         for &entry in &chain {

@@ -62,7 +62,8 @@ impl Companion {
         for section in sections.iter() {
             let name = sections.section_name(Le, section).unwrap_or_default();
             if let Some(wanted) = WANTED.iter().find(|id| id.name().as_bytes() == name) {
-                let data = section.data(Le, bytes).with_context(|| format!("{} reaches past the end", wanted.name()))?;
+                let data =
+                    section.data(Le, bytes).with_context(|| format!("{} reaches past the end", wanted.name()))?;
                 companion.debug.insert(wanted.name(), data.to_vec());
             }
         }
@@ -105,7 +106,7 @@ impl Companion {
             };
             let allocated = sections
                 .section(object::SectionIndex(section.0.into()))
-                .is_ok_and(|to| to.sh_flags(Le).0 & u64::from(elf::SHF_ALLOC.0) != 0);
+                .is_ok_and(|to| to.sh_flags(Le).0 & elf::SHF_ALLOC.0 != 0);
             let value = if allocated { address(section.0.into(), value) } else { value };
             let width = if entry.r_type(Le, false) == elf::R_X86_64_64 { 8 } else { 4 };
             let field = debug.get_mut(at as usize..at as usize + width).context("a relocation lies past the end")?;
@@ -253,7 +254,9 @@ fn attributes<'d>(
             dw::DW_AT_byte_size => found.size = attribute.udata_value(),
             dw::DW_AT_alignment => found.align = attribute.udata_value(),
             dw::DW_AT_data_member_location => found.place = attribute.udata_value(),
-            dw::DW_AT_discr_value | dw::DW_AT_const_value | dw::DW_AT_count => found.number = number(&attribute.value()),
+            dw::DW_AT_discr_value | dw::DW_AT_const_value | dw::DW_AT_count => {
+                found.number = number(&attribute.value())
+            }
             dw::DW_AT_low_pc => {
                 if let AttributeValue::Addr(address) = attribute.value() {
                     found.low_pc = Some(address);
@@ -304,14 +307,19 @@ fn register_at_entry<'d>(
     const PASSING: [u16; 6] = [1, 2, 4, 5, 8, 9];
     let expression = match value {
         AttributeValue::Exprloc(expression) => Some(expression),
-        AttributeValue::LocationListsRef(_) | AttributeValue::SecOffset(_) => match dwarf.attr_locations(unit, value)? {
-            Some(mut list) => list.next()?.filter(|entry| entry.range.begin & u64::from(u32::MAX) == 0).map(|entry| entry.data),
-            None => None,
-        },
+        AttributeValue::LocationListsRef(_) | AttributeValue::SecOffset(_) => {
+            match dwarf.attr_locations(unit, value)? {
+                Some(mut list) => {
+                    list.next()?.filter(|entry| entry.range.begin & u64::from(u32::MAX) == 0).map(|entry| entry.data)
+                }
+                None => None,
+            }
+        }
         _ => None,
     };
     let Some(expression) = expression else { return Ok(None) };
     let bytes = expression.0.slice();
-    let register = bytes.first().and_then(|&first| first.checked_sub(dw::DW_OP_reg0.0)).filter(|&register| register < 32);
+    let register =
+        bytes.first().and_then(|&first| first.checked_sub(dw::DW_OP_reg0.0)).filter(|&register| register < 32);
     Ok(register.map(u16::from).filter(|register| bytes.len() == 1 && PASSING.contains(register)))
 }

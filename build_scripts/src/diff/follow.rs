@@ -135,7 +135,8 @@ fn same_signature(old: &Routine, new: &Routine) -> Result<(), String> {
     if types(old) != types(new) {
         return Err(format!("its signature: {} → {}", types(old), types(new)));
     }
-    let elsewhere = |(old, new): (&Passed, &Passed)| old.register.zip(new.register).is_some_and(|(old, new)| old != new);
+    let elsewhere =
+        |(old, new): (&Passed, &Passed)| old.register.zip(new.register).is_some_and(|(old, new)| old != new);
     match old.parameters.iter().zip(&new.parameters).any(elsewhere) {
         true => Err("its parameters are passed in other registers".to_owned()),
         false => Ok(()),

@@ -38,7 +38,8 @@ pub fn changed(base: &[&Debug], target: &[&Debug]) -> Vec<Changed> {
     let mut changed = Vec::new();
     for (path, old) in &base {
         let Some(new) = target.get(path) else { continue };
-        let (gone, come): (Vec<&&Layout>, Vec<&&Layout>) = (old.difference(new).collect(), new.difference(old).collect());
+        let (gone, come): (Vec<&&Layout>, Vec<&&Layout>) =
+            (old.difference(new).collect(), new.difference(old).collect());
         // A vtable's own type repeats what its trait's objects say.
         if let (Some(gone), Some(come)) = (gone.first(), come.first())
             && !path.ends_with("::{vtable_type}")
@@ -49,11 +50,40 @@ pub fn changed(base: &[&Debug], target: &[&Debug]) -> Vec<Changed> {
     }
     changed.sort();
     let paths: HashSet<String> = changed.iter().map(|changed| changed.path.clone()).collect();
+    let parts =
+        |changed: &Changed| target.get(changed.path.as_str()).into_iter().flatten().flat_map(|layout| &layout.parts);
     for changed in &mut changed {
-        let held = target.get(changed.path.as_str()).into_iter().flatten().flat_map(|layout| &layout.parts);
-        changed.follows &= held.map(|part| &*part.ty).any(|ty| ty != changed.path && paths.contains(ty));
+        changed.follows &= parts(changed).any(|part| *part.ty != *changed.path && paths.contains(&*part.ty));
     }
+    let variants = target.iter().flat_map(|(path, layouts)| layouts.iter().map(move |layout| (*path, *layout)));
+    let mut enums: HashMap<&str, &str> = HashMap::new();
+    for (path, layout) in variants {
+        enums.extend(layout.parts.iter().filter(|part| part.what == What::Variant).map(|part| (&*part.ty, path)));
+    }
+    name_enums(&mut changed, &enums);
     changed
+}
+
+/// What changed inside a variant is said of its enum: a variant is no type that anybody writes.
+fn name_enums(changed: &mut Vec<Changed>, enums: &HashMap<&str, &str>) {
+    let mut notes: BTreeMap<&str, String> = BTreeMap::new();
+    for variant in changed.iter_mut().filter(|changed| !changed.follows) {
+        let Some(of) = enums.get(variant.path.as_str()) else { continue };
+        variant.follows = true;
+        let all = notes.entry(of).or_default();
+        let separator = if all.is_empty() { "" } else { "; " };
+        *all += &format!("{separator}in `{}`: {}", names::last_segment(&variant.path), variant.how);
+    }
+    for (path, note) in notes {
+        match changed.iter_mut().find(|changed| changed.path == path) {
+            Some(known) => {
+                known.follows = false;
+                known.how += &format!("; {note}");
+            }
+            None => changed.push(Changed { path: path.to_owned(), how: note, follows: false }),
+        }
+    }
+    changed.sort();
 }
 
 /// What a layout has, without where and how large.
@@ -62,9 +92,9 @@ fn shape(layout: &Layout) -> Vec<(What, &str, &str)> {
     layout.parts.iter().filter(has).map(|part| (part.what, &*part.name, &*part.ty)).collect()
 }
 
-/// Closures whose captures changed, and types made with them.
+/// Closures whose captures changed, and types made with them. Not a type that is declared inside a closure.
 pub fn is_exempt(changed: &Changed) -> bool {
-    names::has_closure(&changed.path) && !names::is_coroutine(&changed.path)
+    changed.path.contains("{closure_env#") && !names::is_coroutine(&changed.path)
 }
 
 /// What differs between two layouts, in words.
@@ -169,7 +199,8 @@ pub fn changed_objects(base: &[&Debug], target: &[&Debug]) -> Vec<Changed> {
     for (of, old) in &base {
         let Some(new) = target.get(of) else { continue };
         // A type that both builds know is compared with itself; if there is none, any with any.
-        let mut pairs: Vec<(&Shape, &Shape)> = old.iter().filter_map(|(ty, shape)| Some((shape, new.get(ty)?))).collect();
+        let mut pairs: Vec<(&Shape, &Shape)> =
+            old.iter().filter_map(|(ty, shape)| Some((shape, new.get(ty)?))).collect();
         if pairs.is_empty() {
             pairs.extend(old.values().zip(new.values()));
         }
@@ -195,9 +226,11 @@ fn reshaped(old: &Shape, new: &Shape) -> Option<String> {
 /// Whether a cell mentions a changed type.
 pub fn mentions(debug: &Debug, changed: &Changed) -> bool {
     let object = changed.path.strip_prefix("dyn ");
-    debug.types.all.iter().any(|(path, _)| {
-        **path == *changed.path || object.is_some_and(|object| names::mentions_object(path, object))
-    })
+    debug
+        .types
+        .all
+        .iter()
+        .any(|(path, _)| **path == *changed.path || object.is_some_and(|object| names::mentions_object(path, object)))
 }
 
 /// Paths of changed types, prepared for look-up.

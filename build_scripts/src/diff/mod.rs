@@ -23,6 +23,7 @@ pub mod names;
 pub mod reasons;
 pub mod report;
 pub mod side;
+pub mod states;
 pub mod types;
 pub mod verdict;
 
@@ -30,6 +31,7 @@ use anyhow::{Context, Result};
 use bundle::{Bundle, Change, Verdict, What};
 use code::Reader;
 use debug::Debug;
+use layouts::Changed;
 use side::{Files, Side};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -67,7 +69,9 @@ pub struct Pair<'s, 'a> {
 }
 
 /// The debug information of both builds of each cell that was read, by name.
-type Read = BTreeMap<String, (Option<Debug>, Option<Debug>)>;
+type Read = BTreeMap<String, Both>;
+/// The debug information of both builds of one cell; nothing of a build that does not have the cell.
+type Both = (Option<Debug>, Option<Debug>);
 
 /// The difference between two build folders.
 ///
@@ -148,71 +152,101 @@ fn changes(base: &Files, target: &Files) -> Vec<Change> {
 /// Fills in verdict, layouts, reasons, and what leads on.
 fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
     let read = read_debug(pair, &bundle.changes)?;
-    let (olds, news): (Vec<&Debug>, Vec<&Debug>) =
-        (read.values().filter_map(|pair| pair.0.as_ref()).collect(), read.values().filter_map(|pair| pair.1.as_ref()).collect());
-    let (exempt, mut changed): (Vec<_>, Vec<_>) = layouts::changed(&olds, &news).into_iter().partition(layouts::is_exempt);
-    changed.extend(verdict::kept_closures(&exempt, &olds).into_iter().cloned());
-    let numbered = |side: &Side<'_>, take: fn(&(Option<Debug>, Option<Debug>)) -> Option<&Debug>| -> Vec<(u32, &Debug)> {
-        read.iter().filter_map(|(name, pair)| Some((side.files.find(name)? as u32, take(pair)?))).collect()
+    let (changed, exempt) = changed_types(pair, &read);
+    let data = verdict::Data { statics: verdict::statics(pair), types: holders(pair, &read, changed)? };
+    bundle.layouts = data.lines();
+    bundle.verdict = data.verdict(|changed| verdict::is_claimed(pair.target, changed));
+
+    let set = layouts::Set::new(data.types.iter().map(|(changed, _)| changed).chain(&exempt));
+    let (mut old_reader, mut new_reader) = (Reader::new(pair.base), Reader::new(pair.target));
+    for change in &mut bundle.changes {
+        let mentioned = data.roots().filter(|(_, holders)| holders.contains(&change.name));
+        change.reasons = mentioned.map(|(changed, _)| format!("layout of {}", changed.path)).collect();
+        let debug = read.get(&change.name).map_or((None, None), |pair| (pair.0.as_ref(), pair.1.as_ref()));
+        explain(pair, change, (&mut old_reader, &mut new_reader), debug, &set);
+    }
+    Ok(())
+}
+
+/// The types that changed, and those of them that may: closures, and types made with them.
+fn changed_types(pair: Pair<'_, '_>, read: &Read) -> (Vec<Changed>, Vec<Changed>) {
+    let numbered = |side: &Side<'_>, debug: fn(&Both) -> Option<&Debug>| -> Vec<(u32, &Debug)> {
+        read.iter().filter_map(|(name, both)| Some((side.files.find(name)? as u32, debug(both)?))).collect()
     };
-    let (base, target) = (numbered(pair.base, |pair| pair.0.as_ref()), numbered(pair.target, |pair| pair.1.as_ref()));
+    let base = numbered(pair.base, |both| both.0.as_ref());
+    let target = numbered(pair.target, |both| both.1.as_ref());
+    let olds: Vec<&Debug> = base.iter().map(|(_, debug)| *debug).collect();
+    let news: Vec<&Debug> = target.iter().map(|(_, debug)| *debug).collect();
+
+    let (exempt, mut changed): (Vec<Changed>, Vec<Changed>) =
+        layouts::changed(&olds, &news).into_iter().partition(layouts::is_exempt);
+    changed.extend(verdict::kept_closures(&exempt, &olds).into_iter().cloned());
     let mut more = layouts::changed_objects(&olds, &news);
     more.extend(coroutines::changed((pair.base, &base), (pair.target, &target)));
+    more.extend(states::changed(pair));
     // Where two ways show the same, the more telling one is said.
     changed.retain(|known| !more.iter().any(|found| found.path == known.path && found.path.starts_with("dyn ")));
     more.retain(|found| !changed.iter().any(|known| known.path == found.path));
     changed.extend(more);
     changed.sort();
+    (changed, exempt)
+}
 
-    let data = verdict::Data { statics: verdict::statics(pair), types: holders(pair, &read, changed)? };
-    bundle.layouts = data.lines();
-    bundle.verdict = data.verdict(|changed| verdict::is_claimed(pair.target, changed));
-
-    let all_changed: Vec<&layouts::Changed> = data.types.iter().map(|(changed, _)| changed).chain(&exempt).collect();
-    let set = layouts::Set::new(all_changed);
-    let (mut old_reader, mut new_reader) = (Reader::new(pair.base), Reader::new(pair.target));
-    for change in &mut bundle.changes {
-        let (old, new) = (pair.base.files.find(&change.name), pair.target.files.find(&change.name));
-        let debug = read.get(&change.name).map_or((None, None), |pair| (pair.0.as_ref(), pair.1.as_ref()));
-        let mentioned = data.roots().filter(|(_, holders)| holders.contains(&change.name));
-        change.reasons = mentioned.map(|(changed, _)| format!("layout of {}", changed.path)).collect();
-        let (Some(old), Some(new)) = (old, new) else {
-            let what = if change.what == What::Add { "new cell" } else { "no cell of the target" };
-            change.reasons.push(what.to_owned());
-            continue;
-        };
-        let (old, new) = (old as u32, new as u32);
-        if pair.base.units[old as usize].cell.key() != pair.target.units[new as usize].cell.key() {
-            let key = |side: &Side<'_>, cell: u32| side.units[cell as usize].cell.key();
-            change.reasons.push(format!("another cell key: {} → {}", key(pair.base, old), key(pair.target, new)));
-            change.not_followed.push("every function (another cell key)".to_owned());
-            continue;
-        }
-        let (base, target) = (reasons::Place { side: pair.base, cell: old }, reasons::Place { side: pair.target, cell: new });
-        change.reasons.extend(reasons::reasons(&base, &target, (&mut old_reader, &mut new_reader), debug.1));
-        let mut base = follow::Place { side: pair.base, cell: old, debug: debug.0, reader: &mut old_reader };
-        let mut target = follow::Place { side: pair.target, cell: new, debug: debug.1, reader: &mut new_reader };
-        let table = follow::table(&mut base, &mut target, &set);
-        change.follow = table.follow;
-        change.not_followed = table.not_followed;
+/// Why a cell differs, and which of its functions lead on.
+fn explain<'s, 'a>(
+    pair: Pair<'s, 'a>,
+    change: &mut Change,
+    readers: (&mut Reader<'s, 'a>, &mut Reader<'s, 'a>),
+    debug: (Option<&Debug>, Option<&Debug>),
+    changed: &layouts::Set<'_>,
+) {
+    let number = |side: &Side<'_>| side.files.find(&change.name).map(|number| number as u32);
+    let (Some(old), Some(new)) = (number(pair.base), number(pair.target)) else {
+        let what = if change.what == What::Add { "new cell" } else { "no cell of the target" };
+        change.reasons.push(what.to_owned());
+        return;
+    };
+    let keys = (pair.base.units[old as usize].cell.key(), pair.target.units[new as usize].cell.key());
+    if keys.0 != keys.1 {
+        change.reasons.push(format!("another cell key: {} → {}", keys.0, keys.1));
+        change.not_followed.push("every function (another cell key)".to_owned());
+        return;
     }
-    Ok(())
+    let (old_reader, new_reader) = readers;
+    let base = reasons::Place { side: pair.base, cell: old };
+    let target = reasons::Place { side: pair.target, cell: new };
+    change.reasons.extend(reasons::reasons(&base, &target, (&mut *old_reader, &mut *new_reader), debug.1));
+    let mut base = follow::Place { side: pair.base, cell: old, debug: debug.0, reader: old_reader };
+    let mut target = follow::Place { side: pair.target, cell: new, debug: debug.1, reader: new_reader };
+    let table = follow::table(&mut base, &mut target, changed);
+    change.follow = table.follow;
+    change.not_followed = table.not_followed;
 }
 
 /// Reads the debug information of every cell that differs, or whose debug information does.
 fn read_debug(pair: Pair<'_, '_>, changes: &[Change]) -> Result<Read> {
     let changed: BTreeSet<&str> = changes.iter().map(|change| change.name.as_str()).collect();
-    let names: BTreeSet<&str> =
-        pair.base.files.manifest.cells.iter().chain(&pair.target.files.manifest.cells).map(|cell| cell.name.as_str()).collect();
+    let names: BTreeSet<&str> = pair
+        .base
+        .files
+        .manifest
+        .cells
+        .iter()
+        .chain(&pair.target.files.manifest.cells)
+        .map(|cell| cell.name.as_str())
+        .collect();
     let names: Vec<&str> = names.into_iter().collect();
-    let read = side_by_side(&names, |name| -> Result<Option<(Option<Debug>, Option<Debug>)>> {
+    let read = side_by_side(&names, |name| -> Result<Option<Both>> {
         let bytes = |side: &Side<'_>| side.files.find(name).map(|_| side.files.companion(name)).transpose();
         let (old, new) = (bytes(pair.base)?, bytes(pair.target)?);
         if old == new && !changed.contains(name) {
             return Ok(None);
         }
         let debug = |bytes: Option<Vec<u8>>| bytes.map(|bytes| Debug::read(&bytes)).transpose();
-        Ok(Some((debug(old).with_context(|| format!("cell {name}"))?, debug(new).with_context(|| format!("cell {name}"))?)))
+        Ok(Some((
+            debug(old).with_context(|| format!("cell {name}"))?,
+            debug(new).with_context(|| format!("cell {name}"))?,
+        )))
     });
     let mut found = Read::new();
     for (name, debug) in names.iter().zip(read) {
@@ -224,19 +258,33 @@ fn read_debug(pair: Pair<'_, '_>, changes: &[Change]) -> Result<Read> {
 }
 
 /// Each changed type with the cells that mention it, in the base or in the target.
-fn holders(pair: Pair<'_, '_>, read: &Read, changed: Vec<layouts::Changed>) -> Result<Vec<(layouts::Changed, BTreeSet<String>)>> {
+fn holders(
+    pair: Pair<'_, '_>,
+    read: &Read,
+    changed: Vec<layouts::Changed>,
+) -> Result<Vec<(Changed, BTreeSet<String>)>> {
     if changed.is_empty() {
         return Ok(Vec::new());
     }
-    let others: Vec<&str> =
-        pair.base.files.manifest.cells.iter().map(|cell| cell.name.as_str()).filter(|name| !read.contains_key(*name)).collect();
+    let others: Vec<&str> = pair
+        .base
+        .files
+        .manifest
+        .cells
+        .iter()
+        .map(|cell| cell.name.as_str())
+        .filter(|name| !read.contains_key(*name))
+        .collect();
     let mut unread = Vec::new();
-    for (name, debug) in others.iter().zip(side_by_side(&others, |name| Debug::read(&pair.base.files.companion(name)?))) {
+    for (name, debug) in others.iter().zip(side_by_side(&others, |name| Debug::read(&pair.base.files.companion(name)?)))
+    {
         unread.push((*name, debug.with_context(|| format!("cell {name}"))?));
     }
-    let known = read.iter().flat_map(|(name, pair)| [&pair.0, &pair.1].into_iter().flatten().map(move |debug| (name.as_str(), debug)));
+    let known = read
+        .iter()
+        .flat_map(|(name, pair)| [&pair.0, &pair.1].into_iter().flatten().map(move |debug| (name.as_str(), debug)));
     let all: Vec<(&str, &Debug)> = known.chain(unread.iter().map(|(name, debug)| (*name, debug))).collect();
-    let with_holders = |changed: layouts::Changed| {
+    let with_holders = |changed: Changed| {
         let holders = verdict::holders(&changed, all.iter().copied());
         (changed, holders)
     };
@@ -244,7 +292,10 @@ fn holders(pair: Pair<'_, '_>, read: &Read, changed: Vec<layouts::Changed>) -> R
 }
 
 /// Two things at once.
-fn both<A: Send, B: Send>(first: impl FnOnce() -> Result<A> + Send, second: impl FnOnce() -> Result<B> + Send) -> Result<(A, B)> {
+fn both<A: Send, B: Send>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B> + Send,
+) -> Result<(A, B)> {
     thread::scope(|scope| {
         let first = scope.spawn(first);
         let second = second();
@@ -262,7 +313,9 @@ fn side_by_side<T: Send>(items: &[&str], work: impl Fn(&str) -> T + Sync) -> Vec
     let mut found: Vec<(usize, T)> = thread::scope(|scope| {
         let worker = || {
             let mut done = Vec::new();
-            while let Some((index, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?))) {
+            while let Some((index, item)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, items.get(i)?)))
+            {
                 done.push((index, work(item)));
             }
             done

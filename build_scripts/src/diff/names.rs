@@ -61,8 +61,15 @@ fn disambiguator(bytes: &[u8]) -> usize {
 /// Whether a function belongs to a closure or coroutine, or was made by the compiler for a type: its path does not say
 /// what it does, so it is the same only if its code is.
 pub fn is_fluid(path: &str) -> bool {
-    const MARKS: [&str; 7] =
-        ["{closure", "{coroutine", "{async", "{gen", "{shim:", "core::ptr::drop_in_place::<", "core::ptr::drop_glue::<"];
+    const MARKS: [&str; 7] = [
+        "{closure",
+        "{coroutine",
+        "{async",
+        "{gen",
+        "{shim:",
+        "core::ptr::drop_in_place::<",
+        "core::ptr::drop_glue::<",
+    ];
     MARKS.iter().any(|mark| path.contains(mark)) || is_call(path)
 }
 
@@ -162,9 +169,17 @@ mod tests {
     #[test]
     fn a_function_s_home_is_where_it_is_written() {
         assert_eq!(home("_RNvXs_CskqUzHPI63Bf_1aNtB4_1ANtB4_3Tr21q"), Some("a"));
-        assert_eq!(home("_RINvNtCskQ92CDpvgx2_4core3ptr13drop_in_placeNtNtCsjDei91jx0BI_4task6record4TaskEBK_"), Some("core"));
+        assert_eq!(
+            home("_RINvNtCskQ92CDpvgx2_4core3ptr13drop_in_placeNtNtCsjDei91jx0BI_4task6record4TaskEBK_"),
+            Some("core")
+        );
         assert_eq!(home("_RNCNvMNtCsjDei91jx0BI_4task5eventNtB4_5Event3new0B6_"), Some("task"));
-        assert_eq!(home("_RNSNvYNCNvCs2G7FDmFiuE7_1b2cl0INtNtNtCskQ92CDpvgx2_4core3ops8function6FnOnceTmEE9call_once6vtableB8_"), Some("b"));
+        assert_eq!(
+            home(
+                "_RNSNvYNCNvCs2G7FDmFiuE7_1b2cl0INtNtNtCskQ92CDpvgx2_4core3ops8function6FnOnceTmEE9call_once6vtableB8_"
+            ),
+            Some("b")
+        );
         assert_eq!(home("delias_first"), None);
     }
 
@@ -189,7 +204,10 @@ mod tests {
     fn methods_and_vtables() {
         assert_eq!(method("<a::A as a::Tr<fn(u8) -> b::C>>::s"), "s");
         assert_eq!(method("<a::A as a::Tr>::s::{shim:reify#0}"), "s");
-        assert_eq!(vtable("<&a::A<x as y> as core::fmt::Write>::{vtable}"), Some(("&a::A<x as y>", "core::fmt::Write")));
+        assert_eq!(
+            vtable("<&a::A<x as y> as core::fmt::Write>::{vtable}"),
+            Some(("&a::A<x as y>", "core::fmt::Write"))
+        );
         assert_eq!(vtable("<a::A as a::{vtable_type}"), None);
         assert!(mentions_object("alloc::boxed::Box<dyn a::Tr, A>", "a::Tr"));
         assert!(mentions_object("&dyn (a::Tr + core::marker::Send)", "a::Tr"));

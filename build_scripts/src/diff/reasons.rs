@@ -143,7 +143,8 @@ impl Found {
         let mut list = Vec::new();
         for kind in [self.bodies, self.inlined, self.constants, self.unwinding, self.new, self.gone, self.renamed] {
             let more = kind.len().saturating_sub(MOST);
-            let first = kind.iter().next().and_then(|reason| reason.split_whitespace().next()).unwrap_or_default().to_owned();
+            let first =
+                kind.iter().next().and_then(|reason| reason.split_whitespace().next()).unwrap_or_default().to_owned();
             list.extend(kind.into_iter().take(MOST));
             if more > 0 {
                 list.push(format!("and {more} more like `{first} …`"));
@@ -168,7 +169,8 @@ fn changed_body(function: &Function<'_>, places: (&Place<'_, '_>, &Place<'_, '_>
     }
     let routine = debug.and_then(|debug| debug.routines.get(function.symbol));
     let mut inlined = routine.into_iter().flat_map(|routine| &routine.inlined);
-    let is_changed = |home: &Option<String>| home.as_ref().is_some_and(|home| base.same_source(target, home) == Some(false));
+    let is_changed =
+        |home: &Option<String>| home.as_ref().is_some_and(|home| base.same_source(target, home) == Some(false));
     match inlined.find(|(_, home)| is_changed(home)) {
         Some((inlined, _)) => format!("inlined body of {inlined} in {}", function.path),
         None => format!("inlined body in {}", function.path),

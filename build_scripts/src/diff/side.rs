@@ -321,7 +321,7 @@ impl<'a> Side<'a> {
         let symbol = &unit.object.symbols[relocation.symbol as usize];
         match symbol.section {
             Some(section) if unit.object.sections[section as usize].kind == Kind::Text => {
-                let value = symbol.value.wrapping_add_signed(relocation.addend + bias(relocation));
+                let value = symbol.value.wrapping_add_signed(offset(relocation));
                 let found = unit.function_at(section, value)?;
                 (unit.functions[found as usize].value == value).then_some((cell, found))
             }
@@ -348,7 +348,7 @@ fn is_table_entry(kind: Kind, relocation: &Relocation) -> bool {
     kind == Kind::Unwind && relocation.kind == RelocationKind::Relative32
 }
 
-/// What a branch's addend lacks: it counts from the end of the field.
-pub fn bias(relocation: &Relocation) -> i64 {
-    if is_branch(relocation) { 4 } else { 0 }
+/// How far from its symbol a relocation leads. A branch's addend counts from the end of the field.
+pub fn offset(relocation: &Relocation) -> i64 {
+    relocation.addend.wrapping_add(if is_branch(relocation) { 4 } else { 0 })
 }

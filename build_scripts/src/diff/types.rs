@@ -87,7 +87,9 @@ impl<'n, 'd> Paths<'n, 'd> {
         // A type without a name that refers to itself would not end; it is no name then.
         self.known.insert(number, "_".into());
         let node = &self.nodes[number as usize];
-        let target = |paths: &mut Self| node.attributes.ty.and_then(|ty| paths.node(ty)).map_or("()".into(), |ty| paths.path(ty));
+        let target = |paths: &mut Self| {
+            node.attributes.ty.and_then(|ty| paths.node(ty)).map_or("()".into(), |ty| paths.path(ty))
+        };
         let path: Arc<str> = match (node.tag, node.attributes.name) {
             (dw::DW_TAG_pointer_type, None) => format!("*{}", target(self)).into(),
             (dw::DW_TAG_array_type, _) => {
@@ -132,7 +134,13 @@ impl<'n, 'd> Paths<'n, 'd> {
             return if node.parent == NONE { None } else { self.outer(node.parent) };
         }
         match node.tag {
-            dw::DW_TAG_variant | dw::DW_TAG_variant_part => if node.parent == NONE { None } else { self.outer(node.parent) },
+            dw::DW_TAG_variant | dw::DW_TAG_variant_part => {
+                if node.parent == NONE {
+                    None
+                } else {
+                    self.outer(node.parent)
+                }
+            }
             _ => Some(self.path(number)),
         }
     }
@@ -194,9 +202,13 @@ impl Types {
         self.by_offset.get(&offset).copied()
     }
 
-    /// The path of the type at an offset; `()` for none.
+    /// The path of the type at an offset; `()` for none, `?` for something that is no type.
     pub fn path_at(&self, offset: Option<usize>) -> Arc<str> {
-        offset.and_then(|offset| self.at(offset)).map_or("()".into(), |ty| self.all[ty as usize].0.clone())
+        match offset.map(|offset| self.at(offset)) {
+            None => "()".into(),
+            Some(None) => "?".into(),
+            Some(Some(ty)) => self.all[ty as usize].0.clone(),
+        }
     }
 
     fn push(&mut self, index: usize, what: What, name: &str, place: Option<i128>, ty: Option<usize>) {
@@ -227,7 +239,14 @@ impl Types {
     }
 
     /// The members of a type, or of one variant.
-    fn members(&mut self, index: usize, number: u32, discriminant: Option<Option<i128>>, nodes: &[Node<'_>], paths: &Paths<'_, '_>) {
+    fn members(
+        &mut self,
+        index: usize,
+        number: u32,
+        discriminant: Option<Option<i128>>,
+        nodes: &[Node<'_>],
+        paths: &Paths<'_, '_>,
+    ) {
         for child in paths.child_numbers(number) {
             let Node { tag, attributes: found, .. } = &nodes[child as usize];
             let name = found.name.unwrap_or_default();
@@ -262,7 +281,13 @@ impl Types {
     fn count_slots(&mut self, numbers: &[u32], nodes: &[Node<'_>], paths: &Paths<'_, '_>) {
         let mut slots: BTreeSet<(u32, i128)> = BTreeSet::new();
         for (index, &number) in numbers.iter().enumerate() {
-            let ty = |name: &str| paths.children(number).find(|c| c.tag == dw::DW_TAG_member && c.attributes.name == Some(name))?.attributes.ty;
+            let ty = |name: &str| {
+                paths
+                    .children(number)
+                    .find(|c| c.tag == dw::DW_TAG_member && c.attributes.name == Some(name))?
+                    .attributes
+                    .ty
+            };
             let (Some(pointer), Some(vtable)) = (ty("pointer"), ty("vtable")) else { continue };
             let behind = |offset: usize| paths.node(offset).and_then(|n| nodes[n as usize].attributes.ty);
             let count = behind(vtable)

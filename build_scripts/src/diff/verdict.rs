@@ -28,9 +28,10 @@ impl Data {
         types.into_iter().map(line).collect()
     }
 
-    /// The types that did not change only because of others.
+    /// The types that did not change only because of others; all, if each did because of another.
     pub fn roots(&self) -> impl Iterator<Item = &(Changed, BTreeSet<String>)> {
-        self.types.iter().filter(|(changed, _)| !changed.follows)
+        let all = self.types.iter().all(|(changed, _)| changed.follows);
+        self.types.iter().filter(move |(changed, _)| all || !changed.follows)
     }
 
     /// The verdict. `claimed` says whether the target brings a migration for a type.
@@ -46,7 +47,7 @@ impl Data {
                 false => "no migration claims it",
             };
             sentences.push(format!(
-                "the layout of {} changed ({}) and {claim}; it is mentioned by {}",
+                "{} changed ({}) and {claim}; it is mentioned by {}",
                 changed.path,
                 changed.how,
                 list(holders)
@@ -84,8 +85,10 @@ pub fn statics(pair: Pair<'_, '_>) -> Vec<String> {
             if !matches!(kind, Kind::Cache | Kind::PerCpu | Kind::Writable) {
                 continue;
             }
-            let section = |side: &Side<'_>, cell: usize, section: u32| side.units[cell].object.sections[section as usize].align;
-            let (align, new_align) = (section(pair.base, old_index, was.section), section(pair.target, new_index, is.section));
+            let section =
+                |side: &Side<'_>, cell: usize, section: u32| side.units[cell].object.sections[section as usize].align;
+            let (align, new_align) =
+                (section(pair.base, old_index, was.section), section(pair.target, new_index, is.section));
             if (was.size, align) != (is.size, new_align) {
                 sentences.push(format!(
                     "{} of cell {} outlives its cell and has {} bytes aligned to {}, before it had {} aligned to {}",
@@ -93,13 +96,23 @@ pub fn statics(pair: Pair<'_, '_>) -> Vec<String> {
                 ));
                 continue;
             }
-            let hosted = pair.base.files.manifest.hosted.iter().find(|row| row.cell == old.cell.name && row.symbol == was.symbol);
+            let hosted = pair
+                .base
+                .files
+                .manifest
+                .hosted
+                .iter()
+                .find(|row| row.cell == old.cell.name && row.symbol == was.symbol);
             if hosted.is_some_and(|row| row.policy == Policy::Keep) {
-                let (mut old_reader, mut new_reader) = (super::code::Reader::new(pair.base), super::code::Reader::new(pair.target));
+                let (mut old_reader, mut new_reader) =
+                    (super::code::Reader::new(pair.base), super::code::Reader::new(pair.target));
                 let old_value = old_reader.value(old_index as u32, was.section, was.value, was.value + was.size);
                 let new_value = new_reader.value(new_index as u32, is.section, is.value, is.value + is.size);
                 if old_value != new_value {
-                    sentences.push(format!("{} of cell {} is kept, but its initial value is another", was.path, old.cell.name));
+                    sentences.push(format!(
+                        "{} of cell {} is kept, but its initial value is another",
+                        was.path, old.cell.name
+                    ));
                 }
             }
         }

@@ -151,7 +151,10 @@ pub fn cell<'b>(bundle: &'b Bundle, name: &str) -> &'b Change {
 
 /// Whether the function with a path leads on to its like.
 pub fn follows(bundle: &Bundle, name: &str, path: &str) -> bool {
-    cell(bundle, name).follow.iter().any(|follow| diff::names::path(&follow.old) == path && diff::names::path(&follow.new) == path)
+    cell(bundle, name)
+        .follow
+        .iter()
+        .any(|follow| diff::names::path(&follow.old) == path && diff::names::path(&follow.new) == path)
 }
 
 /// Why the function with a path does not lead on.

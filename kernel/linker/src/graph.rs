@@ -24,7 +24,7 @@ impl CellId {
     }
 }
 
-/// Where the next object goes in each area: virtual addresses, page-aligned; `per_cpu` an offset in bytes.
+/// Where the next object goes in each area: virtual addresses, page-aligned; `per_cpu` an offset in bytes. None is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Places {
     /// Copies of cells.

@@ -32,8 +32,6 @@ impl World {
         }
         let mut graph = Graph::new(PLACES);
         graph.allow_hosted("S_STATE");
-        // Statics of generated objects.
-        (0..60).for_each(|index| graph.allow_hosted(&format!("_R0_{index}")));
         let object = Object::parse(elf.finish().leak()).expect("the writer writes whole objects");
         let others = graph.add("others", "0.1.0", object).expect("nothing is there yet");
         let mut memory = Host::default();

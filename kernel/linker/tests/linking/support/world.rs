@@ -449,8 +449,12 @@ impl<'w> Builder<'w> {
     }
 
     fn add_frames(&mut self) {
-        let functions: Vec<usize> =
+        let mut functions: Vec<usize> =
             self.own().filter(|(_, thing)| thing.kind == Kind::Function).map(|(index, _)| index).collect();
+        // An unwind table need not be in the order of the functions.
+        if self.cell % 2 == 1 {
+            functions.reverse();
+        }
         let mut table = frames::Table::default();
         for &function in &functions {
             let lsda =
