@@ -1,11 +1,11 @@
 # Delias: every target in a line, `make` alone prints them. Everything that is made lies under build/.
 #
 # Variables: CMD (shell lines for exec), TIMEOUT (seconds), MEM (512M), ICOUNT=1 (count instructions), QEMU_ARGS
-# (appended to QEMU's arguments), ONLY (tests whose name has this in it), JOBS (tests at a time).
+# (appended to QEMU's arguments), APPLY=1 (update at once), FROM (a commit), ONLY (tests whose name has this in it), JOBS (tests at a time).
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tool image iso run exec test audit fmt lint doc clean
+.PHONY: help setup tool image iso run exec update watch voyage test audit fmt lint doc clean
 
 # The compiler that setup found, and nothing of the surroundings in its way. Progress goes to standard error, so that
 # standard output is what the command prints.
@@ -13,7 +13,7 @@ with_tools = . build/toolchain && export RUSTC RUSTDOC="$$(dirname "$$RUSTC")/ru
 	unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER &&
 
 # The variables of the command line go to what runs exactly as they were written, whatever `$` is in them.
-variables := CMD TIMEOUT MEM ICOUNT QEMU_ARGS ONLY JOBS
+variables := CMD TIMEOUT MEM ICOUNT QEMU_ARGS APPLY FROM ONLY JOBS
 $(foreach name,$(variables),$(eval override $(name) := $$(value $(name))))
 export $(variables)
 
@@ -46,6 +46,15 @@ run: tool ## boot, with the shell on this terminal
 
 exec: tool ## boot without a screen, run CMD='…', exit with its status
 	$(call delias,exec)
+
+update: tool ## offer what differs to the running system, where `update` applies it; APPLY=1 does so at once
+	$(call delias,update)
+
+watch: tool ## every saved source becomes running code
+	$(call delias,watch)
+
+voyage: tool ## boot an earlier commit, FROM=REV, and sail to this tree by updates
+	$(call delias,voyage)
 
 test: tool ## every test and every rule; closes with `N passed, N failed`
 	$(call delias,test)

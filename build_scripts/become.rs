@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// What `delias` reads from its environment.
-const VARIABLES: [&str; 7] = ["CMD", "TIMEOUT", "MEM", "ICOUNT", "QEMU_ARGS", "ONLY", "JOBS"];
+const VARIABLES: [&str; 9] = ["CMD", "TIMEOUT", "MEM", "ICOUNT", "QEMU_ARGS", "APPLY", "FROM", "ONLY", "JOBS"];
 
 type Function = extern "C" fn(*const c_char, c_uint, *mut *mut c_char) -> *mut c_char;
 

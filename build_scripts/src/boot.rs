@@ -2,6 +2,7 @@
 
 use crate::project::Project;
 use crate::qemu::{self, Boot, End, Machine};
+use crate::running::Known;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
@@ -21,7 +22,9 @@ const COMMAND_LINE_BYTES: usize = 8192;
 /// # Errors
 /// QEMU cannot be started.
 pub fn run(project: &Project) -> Result<ExitCode> {
-    let mut command = Machine::from_environment()?.command(project, &Boot::Disk)?;
+    let known = Known::new(project)?;
+    let machine = Machine { channel: Some(known.socket().to_path_buf()), ..Machine::from_environment()? };
+    let mut command = machine.command(project, &Boot::Disk)?;
     eprintln!("delias: booting build/delias.iso; `poweroff` ends it, or Ctrl-] and then x");
     // QEMU gives the terminal back when it ends by itself; after a kill we do.
     let input = std::io::stdin();

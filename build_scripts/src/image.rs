@@ -9,7 +9,7 @@
 use crate::cargo::{self, Artifacts, Library, UnitGraph};
 use crate::cellset::{self, CellObject, ENTRY, Extracted, fingerprint};
 use crate::project::{Project, Toolchain, replace};
-use crate::{archive, check, hosted, iso};
+use crate::{archive, builds, check, hosted, iso};
 use anyhow::{Context, Result, bail, ensure};
 use linker::{Kind, Object};
 use manifest::{Manifest, Service};
@@ -136,7 +136,9 @@ pub fn build(project: &Project) -> Result<Image> {
         fs::read(&stamp_path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let complete = ["nano_core", "cells.tar", "delias.iso", "image.json"].iter().all(|f| project.build(f).is_file());
     if stamp.inputs == inputs && complete {
-        return Image::read(project);
+        let image = Image::read(project)?;
+        builds::keep(project, &image)?;
+        return Ok(image);
     }
 
     // While it is being made it is not what the stamp says.
@@ -153,6 +155,7 @@ pub fn build(project: &Project) -> Result<Image> {
     iso::build(project)?;
     let image = describe(project, &manifest, &cells, &libraries)?;
     replace(&project.build("image.json"), &serde_json::to_vec_pretty(&image)?)?;
+    builds::keep(project, &image)?;
     replace(&stamp_path, &serde_json::to_vec_pretty(&Stamp { inputs, extracted })?)?;
     Ok(image)
 }

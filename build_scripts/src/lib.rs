@@ -9,16 +9,21 @@
 //! canonical one object, without what does not run   sabotage  objects damaged on purpose
 //! hosted    writable statics that are allowed       report    one line a test, and the closing line
 //! check     the link on the host                diff      what is different between two builds
-//! archive, iso, image   what is booted
+//! archive, iso, image   what is booted      builds    builds that are kept, to start a difference from
+//! running   systems that run, to be found   channel   the way into one
+//! update    offering what differs           watch     saved sources become running code
+//! voyage    from an earlier commit to the tree, by updates
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod archive;
 pub mod audit;
 pub mod boot;
+pub mod builds;
 pub mod canonical;
 pub mod cargo;
 pub mod cellset;
+pub mod channel;
 pub mod check;
 pub mod diff;
 pub mod host_tests;
@@ -28,6 +33,10 @@ pub mod iso;
 pub mod project;
 pub mod qemu;
 pub mod report;
+pub mod running;
 pub mod sabotage;
 pub mod session;
+pub mod update;
+pub mod voyage;
+pub mod watch;
 pub mod wrapper;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use delias::project::{Project, Toolchain};
 use delias::report::Tally;
-use delias::{audit, boot, diff, cargo, image, qemu, sabotage, wrapper};
+use delias::{audit, boot, cargo, diff, image, qemu, sabotage, update, voyage, watch, wrapper};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -32,6 +32,20 @@ enum Commands {
         /// Boot the image in this folder instead of the project's own
         #[arg(long)]
         image: Option<PathBuf>,
+    },
+    /// Build, and offer what differs to the system that runs
+    Update {
+        /// Apply it at once; the variable APPLY=1 says the same
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Build, offer and apply whenever a source is saved
+    Watch,
+    /// Boot an earlier commit and sail to this tree by updates
+    Voyage {
+        /// The commit; without it, the variable FROM, or HEAD~1
+        #[arg(long)]
+        from: Option<String>,
     },
     /// Run every test; the variables ONLY and JOBS choose
     Test,
@@ -117,6 +131,13 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             };
             boot::exec(&project, &folder, cmd)
         }
+        Commands::Update { apply } => {
+            let asked = qemu::variable("APPLY");
+            ensure!(matches!(asked.as_deref(), None | Some("0" | "1")), "APPLY is {}, expected 0 or 1", asked.unwrap_or_default());
+            update::run(&project, apply || asked.as_deref() == Some("1"))
+        }
+        Commands::Watch => watch::run(&project),
+        Commands::Voyage { from } => voyage::run(&project, from),
         Commands::Test => test(&project),
         Commands::Sabotage { name: Some(name), output: Some(folder) } => {
             let sabotage = sabotage::apply(&project, &name, &folder)?;

@@ -37,6 +37,8 @@ pub struct Machine {
     pub memory: Option<String>,
     /// Count instructions: one guest nanosecond for each, on one thread.
     pub icount: bool,
+    /// Where the host finds the system's channel: a Unix socket. Without it the machine has none.
+    pub channel: Option<PathBuf>,
     /// Appended to the arguments.
     pub extra: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Machine {
         Ok(Machine {
             memory: variable("MEM"),
             icount: icount.as_deref() == Some("1"),
+            channel: None,
             extra: split(&variable("QEMU_ARGS").unwrap_or_default())?,
         })
     }
@@ -82,6 +85,12 @@ impl Machine {
                 command.arg("-initrd").arg(part(&image.join("cells.tar"))?);
                 command.args(["-append", command_line]);
             }
+        }
+        if let Some(socket) = &self.channel {
+            let mut channel = OsString::from("socket,id=channel,server=on,wait=off,path=");
+            channel.push(socket);
+            command.arg("-chardev").arg(channel);
+            command.args(["-device", "virtio-serial-pci,max_ports=1", "-device", "virtconsole,chardev=channel"]);
         }
         command.args(&self.extra);
         Ok(command)

@@ -4,6 +4,7 @@
 //! [`Session`], and at the latest with this process.
 
 use crate::boot;
+use crate::channel::Channel;
 use crate::project::Project;
 use crate::qemu::{self, Boot, End, Machine};
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,7 @@ pub struct Session {
     input: ChildStdin,
     output: Receiver<Vec<u8>>,
     monitor: PathBuf,
+    channel: PathBuf,
     /// Everything that came, for error messages.
     heard: Vec<u8>,
     /// How long each wait may take.
@@ -61,7 +63,9 @@ impl Session {
     pub fn start(project: &Project, boot: &Boot, machine: &Machine) -> Result<Session> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let monitor = std::env::temp_dir().join(format!("delias-{}-{number}.qmp", std::process::id()));
+        let socket = |kind| std::env::temp_dir().join(format!("delias-{}-{number}.{kind}", std::process::id()));
+        let (monitor, channel) = (socket("qmp"), socket("channel"));
+        let machine = Machine { channel: Some(channel.clone()), ..machine.clone() };
         let mut child = machine
             .command(project, boot)?
             .arg("-qmp")
@@ -72,7 +76,7 @@ impl Session {
             .context("cannot start QEMU")?;
         let input = child.stdin.take().context("QEMU has no standard input")?;
         let mut console = child.stdout.take().context("QEMU has no standard output")?;
-        let (sender, output) = channel();
+        let (sender, output) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = console.read(&mut buffer) {
@@ -81,7 +85,7 @@ impl Session {
                 }
             }
         });
-        Ok(Session { child, input, output, monitor, heard: Vec::new(), limit: patience() })
+        Ok(Session { child, input, output, monitor, channel, heard: Vec::new(), limit: patience() })
     }
 
     /// Sends bytes as a keyboard would.
@@ -177,6 +181,14 @@ impl Session {
         Ok(answer.as_str().unwrap_or_default().to_owned())
     }
 
+    /// Connects to the system's channel.
+    ///
+    /// # Errors
+    /// The machine has ended.
+    pub fn channel(&self) -> Result<Channel> {
+        Channel::connect(&self.channel)
+    }
+
     /// One command of QEMU's machine protocol (QMP).
     ///
     /// # Errors
@@ -235,6 +247,7 @@ impl Drop for Session {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.monitor);
+        let _ = std::fs::remove_file(&self.channel);
     }
 }
 

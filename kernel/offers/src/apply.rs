@@ -3,7 +3,7 @@
 use crate::{
     error::Error,
     history::{Applied, Before, Outcome},
-    offer::check,
+    offer::{check, refusals},
     store::{Bytes, REMEMBERED, Store, owned, shared, take},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -36,6 +36,9 @@ pub fn apply() -> Result<Done, Error> {
     let Some(bundle) = store.offer.take() else { return Err(Error::Nothing) };
     let outcome = with_world(|world| {
         check(world, &bundle)?;
+        if !refusals(&bundle).is_empty() {
+            return Err(Error::Refused(refusals(&bundle).join("; ")));
+        }
         for hosted in &bundle.hosted {
             world.graph.allow_hosted(&hosted.symbol);
         }

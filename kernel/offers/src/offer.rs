@@ -9,7 +9,8 @@ use bundle::{Bundle, Verdict, What};
 use loader::{World, with_world};
 use manifest::{Cell, image_id_input};
 
-/// Takes an offer in place of the one that waits, after checking all that can be checked; a sentence about it.
+/// Takes an offer in place of the one that waits, after checking all that can be checked; a sentence about it. One that the
+/// host has found to be impossible is taken too: its plan says why.
 ///
 /// # Errors
 /// [`Error`]; the offer that waited still waits.
@@ -23,10 +24,19 @@ pub fn offer(bytes: &[u8]) -> Result<String, Error> {
         }
     }
     with_world(|world| check(world, &bundle))??;
-    let (cells, target) = (bundle.changes.len(), Short(bundle.target_id));
+    let (cells, target, refused) = (bundle.changes.len(), Short(bundle.target_id), !refusals(&bundle).is_empty());
     take()?.offer = Some(bundle);
     let noun = if cells == 1 { "cell" } else { "cells" };
-    Ok(alloc::format!("offered: {cells} {noun}, to {target}; `update` shows the plan and applies it"))
+    let hint = if refused { "shows why it will be refused" } else { "shows the plan and applies it" };
+    Ok(alloc::format!("offered: {cells} {noun}, to {target}; `update` {hint}"))
+}
+
+/// What the host has found against it.
+pub(crate) fn refusals(bundle: &Bundle) -> &[String] {
+    match &bundle.verdict {
+        Verdict::Refused(reasons) => reasons,
+        Verdict::Code | Verdict::Data => &[],
+    }
 }
 
 /// Whether the offer leads from what runs to what it says.
@@ -36,9 +46,6 @@ pub(crate) fn check(world: &World, bundle: &Bundle) -> Result<(), Error> {
     }
     if bundle.toolchain != world.archive.manifest.toolchain {
         return Err(Error::Toolchain);
-    }
-    if let Verdict::Refused(reasons) = &bundle.verdict {
-        return Err(Error::Refused(reasons.join("; ")));
     }
     let mut cells: Vec<(String, &str, [u8; 32])> = world
         .graph

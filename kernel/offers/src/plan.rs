@@ -3,12 +3,12 @@
 use crate::{
     apply::{prepare, wanted},
     error::Error,
-    offer::check,
-    store::take,
+    offer::{check, refusals},
+    store::{Store, take},
 };
 use alloc::{string::String, vec::Vec};
-use bundle::What;
-use loader::with_world;
+use bundle::{Bundle, What};
+use loader::{World, with_world};
 
 /// One cell of a plan.
 #[derive(Clone, Debug)]
@@ -40,6 +40,17 @@ pub struct Plan {
     pub words: usize,
     /// `nano_core` differs: that part waits for the next boot.
     pub boot_pending: bool,
+    /// Why it will be refused; nothing if it will not.
+    pub refused: Vec<String>,
+}
+
+/// Stages an offer and lets go of it: cells that would get a new copy, and words that would be written.
+fn rehearse(world: &World, store: &mut Store, bundle: &Bundle) -> Result<(usize, usize), Error> {
+    // Units made of the wanted bytes go before the bytes do.
+    let wanted = wanted(bundle)?;
+    let stage = prepare(world, store, &wanted)?.stage(world)?;
+    let words = world.graph.patches(stage.staged()).map_err(update::Error::from)?.len();
+    Ok((stage.cells(), words))
 }
 
 /// The plan of the offer that waits. Everything that can be refused is refused here; nothing is changed.
@@ -51,9 +62,8 @@ pub fn plan() -> Result<Plan, Error> {
     let Some(bundle) = store.offer.take() else { return Err(Error::Nothing) };
     let planned = with_world(|world| -> Result<Plan, Error> {
         check(world, &bundle)?;
-        let wanted = wanted(&bundle)?;
-        let stage = prepare(world, &mut store, &wanted)?.stage(world)?;
-        let words = world.graph.patches(stage.staged()).map_err(update::Error::from)?.len();
+        let refused = refusals(&bundle).to_vec();
+        let (copies, words) = if refused.is_empty() { rehearse(world, &mut store, &bundle)? } else { (0, 0) };
         let cells = bundle.changes.iter().map(|change| Planned {
             what: change.what,
             name: change.name.clone(),
@@ -65,13 +75,11 @@ pub fn plan() -> Result<Plan, Error> {
             base: bundle.base_id,
             target: bundle.target_id,
             cells: cells.collect(),
-            copies: stage.cells(),
+            copies,
             words,
             boot_pending: bundle.boot_pending,
+            refused,
         };
-        // Units made of the wanted bytes go before the bytes do.
-        drop(stage);
-        drop(wanted);
         Ok(plan)
     });
     store.offer = Some(bundle);

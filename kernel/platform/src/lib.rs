@@ -37,8 +37,10 @@ pub enum Leave {
 
 /// The vectors that the platform raises by itself.
 pub mod vector {
-    /// First vector of external interrupts.
+    /// First vector of external interrupts: that of line 0 of the legacy controllers.
     pub const EXTERNAL: u8 = 32;
+    /// Lines of the legacy controllers.
+    pub const LINES: u8 = 16;
     /// The legacy UART's interrupt.
     pub const UART: u8 = 36;
     /// The one-shot timer.
@@ -68,6 +70,8 @@ unsafe extern "Rust" {
     unsafe fn delias_platform_install_idt(table: *const [u128; 256]);
     unsafe fn delias_platform_port_read(port: u16) -> u8;
     unsafe fn delias_platform_port_write(port: u16, value: u8);
+    unsafe fn delias_platform_port_read_u32(port: u16) -> u32;
+    unsafe fn delias_platform_port_write_u32(port: u16, value: u32);
 }
 
 /// Starts the machine: segments, interrupt controllers (all masked), timer, and measures the clocks. Called once per
@@ -186,6 +190,24 @@ pub unsafe fn port_read(port: u16) -> u8 {
 pub unsafe fn port_write(port: u16, value: u8) {
     // SAFETY: passed on to the caller.
     unsafe { delias_platform_port_write(port, value) }
+}
+
+/// Reads four bytes from an I/O port.
+///
+/// # Safety
+/// As [`port_read`].
+pub unsafe fn port_read_u32(port: u16) -> u32 {
+    // SAFETY: passed on to the caller.
+    unsafe { delias_platform_port_read_u32(port) }
+}
+
+/// Writes four bytes to an I/O port.
+///
+/// # Safety
+/// As [`port_write`].
+pub unsafe fn port_write_u32(port: u16, value: u32) {
+    // SAFETY: passed on to the caller.
+    unsafe { delias_platform_port_write_u32(port, value) }
 }
 
 /// The head of this CPU's private area. The reference is good for as long as the caller stays on this CPU.

@@ -161,3 +161,15 @@ unsafe extern "Rust" fn delias_platform_port_write(port: u16, value: u8) {
     // SAFETY: the caller owns the device.
     unsafe { Port::new(port).write(value) }
 }
+
+#[unsafe(no_mangle)]
+unsafe extern "Rust" fn delias_platform_port_read_u32(port: u16) -> u32 {
+    // SAFETY: the caller owns the device.
+    unsafe { Port::new(port).read() }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "Rust" fn delias_platform_port_write_u32(port: u16, value: u32) {
+    // SAFETY: the caller owns the device.
+    unsafe { Port::new(port).write(value) }
+}

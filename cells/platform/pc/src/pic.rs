@@ -7,7 +7,7 @@ use x86_64::instructions::port::Port;
 const COMMAND: [u16; 2] = [0x20, 0xa0];
 const DATA: [u16; 2] = [0x21, 0xa1];
 const FIRST: u8 = platform::vector::EXTERNAL;
-const LINES: u8 = 16;
+const LINES: u8 = platform::vector::LINES;
 /// The first controller's line to which the second is connected.
 const CASCADE: u8 = 2;
 

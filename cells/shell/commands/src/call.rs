@@ -39,6 +39,13 @@ pub enum Done {
     Now,
     /// The next one at a time, in nanoseconds since boot.
     At(u64),
+    /// A line more, if the person answers yes; where nobody can be asked, the answer is no.
+    Ask {
+        /// What is asked.
+        question: &'static str,
+        /// The line.
+        line: &'static str,
+    },
     /// The next one when this app has ended.
     When(TaskRef),
     /// Nothing: the machine is left.

@@ -12,7 +12,7 @@ use offers::{Outcome, Plan};
 pub(crate) const UPDATE: Command = Command {
     name: "update",
     usage: Usage { flags: &[flag("--yes"), flag("--dry-run"), flag("--json")], ..Usage::NOTHING },
-    about: "shows what the host offers and what it would change; --yes applies it, --dry-run only shows",
+    about: "shows what the host offers and what it would change, asks, and applies it; --yes does not ask, --dry-run only shows",
     run: update,
 };
 
@@ -24,10 +24,11 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
     if !yes {
         let plan = offers::plan()?;
         if json { plan_json(&plan, call)? } else { show(&plan, call)? }
-        if !dry && !json {
-            writeln!(call.out, "`update --yes` applies it")?;
-        }
-        return Ok(Done::Now);
+        return match (dry || json, plan.refused.is_empty()) {
+            (true, _) => Ok(Done::Now),
+            (false, true) => Ok(Done::Ask { question: "apply it? [y/N] ", line: "update --yes" }),
+            (false, false) => Err(Failure::new(format_args!("nothing was changed"))),
+        };
     }
     let done = offers::apply()?;
     let (copies, words, frames, us) = (done.cells, done.words, done.frames, done.rendezvous_ns / 1000);
@@ -74,7 +75,13 @@ fn show(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
         }
     }
     let (cells, copies, words) = (plan.cells.len(), plan.copies, plan.words);
-    writeln!(call.out, "{cells} cells change, {copies} get a new copy, {words} words are written besides frames of tasks")?;
+    let noun = if cells == 1 { "cell changes" } else { "cells change" };
+    if plan.refused.is_empty() {
+        writeln!(call.out, "{cells} {noun}, {copies} get a new copy, {words} words are written besides frames of tasks")?;
+    }
+    for reason in &plan.refused {
+        writeln!(call.out, "refused: {reason}")?;
+    }
     if plan.boot_pending {
         writeln!(call.out, "nano_core differs too: boot: pending")?;
     }
@@ -88,6 +95,7 @@ fn plan_json(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
         o.field("copies", plan.copies)?;
         o.field("words", plan.words)?;
         o.field("boot_pending", plan.boot_pending)?;
+        o.array("refused", |list| plan.refused.iter().try_for_each(|reason| list.item(reason.as_str())))?;
         o.array("cells", |list| {
             plan.cells.iter().try_for_each(|cell| {
                 list.object(|o| {

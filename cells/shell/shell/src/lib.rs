@@ -56,6 +56,9 @@ fn step_once(shell: &mut Shell) -> Next {
     if let Some(next) = shell.wait_for_front() {
         return next;
     }
+    if shell.question.is_some() {
+        return read(shell);
+    }
     if let Some(command) = shell.next_command() {
         run(shell, command);
         return Next::Again;
@@ -68,10 +71,11 @@ fn step_once(shell: &mut Shell) -> Next {
 
 /// Takes what was typed, up to the end of a line.
 fn read(shell: &mut Shell) -> Next {
+    let prompt = shell.question.as_ref().map_or(PROMPT, |question| question.text);
     if !shell.prompted {
         shell.prompted = true;
         let Shell { editor, .. } = shell;
-        editor.start(PROMPT, &mut |bytes| show_raw(bytes));
+        editor.start(prompt, &mut |bytes| show_raw(bytes));
     }
     if shell.input.is_empty()
         && let Some(tokens) = shell.input.fill()
@@ -81,17 +85,21 @@ fn read(shell: &mut Shell) -> Next {
     let mut echo = input::Echo::default();
     while let Some(byte) = shell.input.next() {
         let Shell { editor, history, .. } = shell;
-        match editor.feed(byte, PROMPT, history, &mut |bytes| echo.push(bytes)) {
+        match editor.feed(byte, prompt, history, &mut |bytes| echo.push(bytes)) {
             Outcome::Typing => {}
             Outcome::Line => {
                 echo.flush();
                 shell.prompted = false;
-                accept(shell);
+                match shell.question.take() {
+                    Some(question) => shell.answered(&question),
+                    None => accept(shell),
+                }
                 return Next::Again;
             }
             Outcome::Interrupt => {
                 echo.flush();
                 shell.prompted = false;
+                shell.interrupt_question();
                 return Next::Again;
             }
             Outcome::EndOfInput => {}
@@ -127,6 +135,7 @@ fn run(shell: &mut Shell, command: syntax::Command) {
     match done {
         Ok(Done::Now) => shell.status = 0,
         Ok(Done::At(ns)) => shell.front = Some(Front::Until(ns)),
+        Ok(Done::Ask { question, line }) => shell.ask(question, line),
         Ok(Done::When(task)) if command.background => shell.add_job(task, words.get(1).copied().unwrap_or_default()),
         Ok(Done::When(task)) => shell.front = Some(Front::App { task, name: words.get(1).copied().unwrap_or_default().to_string() }),
         Ok(Done::PowerOff) => platform::leave(Leave::PowerOff { status: 0 }),

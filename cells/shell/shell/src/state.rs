@@ -15,12 +15,20 @@ pub(crate) enum Front {
     App { task: TaskRef, name: String },
 }
 
+/// What the person is asked before the next command.
+pub(crate) struct Question {
+    pub text: &'static str,
+    /// What runs if the answer is yes.
+    line: &'static str,
+}
+
 /// The state.
 pub(crate) struct Shell {
     pub editor: Box<Editor>,
     pub history: Box<History>,
     pub input: Input,
     pub front: Option<Front>,
+    pub question: Option<Question>,
     pub jobs: Jobs,
     /// Whether the prompt of the line that is being typed has been shown.
     pub prompted: bool,
@@ -42,6 +50,7 @@ impl Shell {
             history: Box::new(History::new()),
             input: Input::new(),
             front: None,
+            question: None,
             jobs: Jobs::new(),
             prompted: false,
             script,
@@ -60,6 +69,36 @@ impl Shell {
         match syntax::parse(line) {
             Ok(commands) => self.to_come = commands.into(),
             Err(error) => self.fail(&alloc::format!("{error}")),
+        }
+    }
+
+    /// Asks before a line runs. A script has nobody who could answer.
+    pub fn ask(&mut self, text: &'static str, line: &'static str) {
+        if self.script {
+            console::println!("`{line}` does it");
+            self.status = 0;
+        } else {
+            self.question = Some(Question { text, line });
+        }
+    }
+
+    /// Takes the line that was typed as the answer.
+    pub fn answered(&mut self, question: &Question) {
+        if !matches!(self.editor.line().trim(), "y" | "Y" | "yes") {
+            self.fail("nothing was changed");
+            return;
+        }
+        match syntax::parse(question.line) {
+            Ok(commands) => commands.into_iter().rev().for_each(|command| self.to_come.push_front(command)),
+            Err(error) => self.fail(&alloc::format!("{error}")),
+        }
+    }
+
+    /// Ctrl-C is an answer, too.
+    pub fn interrupt_question(&mut self) {
+        if self.question.take().is_some() {
+            self.status = INTERRUPTED;
+            self.to_come = VecDeque::new();
         }
     }
 

@@ -1,0 +1,160 @@
+//! The host's end of the channel to a running system: a Unix socket that QEMU connects to the system's virtio console.
+//!
+//! The system answers one request at a time. Every wait has a limit: a system that has stopped is not waited for.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use wire::{Answer, Decoder, PART_BYTES, Request, State, encode};
+
+/// How long the system may take for an answer. A large update takes seconds under an emulator.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A connection to a running system.
+#[derive(Debug)]
+pub struct Channel {
+    stream: UnixStream,
+    decoder: Decoder,
+    /// Bytes that came behind the last answer.
+    rest: Vec<u8>,
+    session: u32,
+}
+
+/// What a line of the shell did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// What it showed.
+    pub text: String,
+    /// 0 is success.
+    pub status: u8,
+}
+
+impl Channel {
+    /// Connects to the system behind a socket.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn connect(socket: &Path) -> Result<Channel> {
+        let stream = UnixStream::connect(socket).with_context(|| format!("no system answers at {}", socket.display()))?;
+        let session = RandomState::new().hash_one(std::process::id()) as u32;
+        let mut channel = Channel { stream, decoder: Decoder::new(), rest: Vec::new(), session };
+        // Whatever the last one left half sent ends here.
+        channel.send(&[0])?;
+        Ok(channel)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.set_write_timeout(Some(PATIENCE))?;
+        self.stream.write_all(bytes).context("the system takes nothing any more")
+    }
+
+    fn ask(&mut self, request: &Request<'_>) -> Result<()> {
+        let frame = encode(&wire::write_request(self.session, request));
+        self.send(&frame)
+    }
+
+    /// The next answer to this session.
+    fn answer(&mut self) -> Result<Answer> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            while !self.rest.is_empty() {
+                let (taken, payload) = self.decoder.take(&self.rest);
+                let answer = payload.map(wire::answer);
+                self.rest.drain(..taken);
+                match answer.transpose()? {
+                    // Session 0 is nobody's: the system could not read a request.
+                    Some((session, answer)) if session == self.session || session == 0 => return Ok(answer),
+                    _ => {}
+                }
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), "the system has not answered within {} s", PATIENCE.as_secs());
+            self.stream.set_read_timeout(Some(left))?;
+            let mut piece = [0; 16 << 10];
+            match self.stream.read(&mut piece) {
+                Ok(0) => bail!("the system has gone"),
+                Ok(count) => self.rest.extend_from_slice(&piece[..count]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error).context("the system has gone"),
+            }
+        }
+    }
+
+    /// Collects what is shown, up to the end.
+    fn finish(&mut self) -> Result<Ran> {
+        let mut text = String::new();
+        loop {
+            match self.answer()? {
+                Answer::Text(piece) => text += &piece,
+                Answer::Ended { status } => return Ok(Ran { text, status }),
+                Answer::Refused(why) => bail!("{why}"),
+                Answer::State(_) | Answer::Go => bail!("the system answers something else than it was asked"),
+            }
+        }
+    }
+
+    /// What runs.
+    ///
+    /// # Errors
+    /// The system does not answer.
+    pub fn state(&mut self) -> Result<State> {
+        self.ask(&Request::State)?;
+        match self.answer()? {
+            Answer::State(state) => Ok(state),
+            Answer::Refused(why) => bail!("{why}"),
+            other => bail!("the system was asked for its state and answers {other:?}"),
+        }
+    }
+
+    /// Offers a bundle; the system's sentence about it.
+    ///
+    /// # Errors
+    /// The system refuses it, or goes.
+    pub fn offer(&mut self, bundle: &[u8]) -> Result<String> {
+        let bytes = u32::try_from(bundle.len()).context("the offer is larger than 4 GiB")?;
+        self.ask(&Request::Offer { bytes, hash: *blake3::hash(bundle).as_bytes() })?;
+        match self.answer()? {
+            Answer::Go => {}
+            Answer::Refused(why) => bail!("{why}"),
+            other => bail!("the system was offered something and answers {other:?}"),
+        }
+        for part in bundle.chunks(PART_BYTES) {
+            self.ask(&Request::Part(part))?;
+        }
+        Ok(self.finish()?.text)
+    }
+
+    /// Takes back what is offered.
+    ///
+    /// # Errors
+    /// The system does not answer.
+    pub fn withdraw(&mut self) -> Result<()> {
+        self.ask(&Request::Withdraw)?;
+        self.finish().map(|_| ())
+    }
+
+    /// Runs a line of the shell.
+    ///
+    /// # Errors
+    /// The system does not answer. A line that fails is no error.
+    pub fn run(&mut self, line: &str) -> Result<Ran> {
+        self.ask(&Request::Run(line))?;
+        self.finish()
+    }
+
+    /// Sends bytes as they are, for tests of what a broken host does.
+    ///
+    /// # Errors
+    /// The system takes nothing.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.send(bytes)
+    }
+
+    /// The connection's number.
+    pub fn session(&self) -> u32 {
+        self.session
+    }
+}

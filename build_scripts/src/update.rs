@@ -1,0 +1,90 @@
+//! `delias update`: offers the difference between what runs and what the tree is now.
+//!
+//! The host only offers. The running system says what it is; the difference starts from the kept build of that id; whether
+//! and when it is applied is decided at the system's prompt, or by `APPLY=1`.
+
+use crate::channel::Channel;
+use crate::diff::{self, report};
+use crate::image::{self, Image};
+use crate::project::Project;
+use crate::{builds, running};
+use anyhow::{Context, Result, bail};
+use bundle::{Bundle, Verdict};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// The system that was started from this tree and runs.
+///
+/// # Errors
+/// There is none.
+pub fn connect(project: &Project) -> Result<Channel> {
+    let Some(socket) = running::find(project)? else {
+        bail!("no system runs that was started from {}: `make run` starts one", project.root.display())
+    };
+    Channel::connect(&socket)
+}
+
+fn hex(id: [u8; 32]) -> String {
+    blake3::Hash::from(id).to_hex().to_string()
+}
+
+/// The difference between what runs and a build; nothing if it is what runs.
+///
+/// # Errors
+/// What runs is no build that was kept.
+pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> Result<Option<Bundle>> {
+    let running = hex(channel.state()?.running_id);
+    if running == target.id {
+        return Ok(None);
+    }
+    let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
+    let Some(old) = builds::find(project, &running) else {
+        bail!(
+            "{} runs, of which no build is kept here, so its difference to {} cannot be told: boot a build of this tree with `make run`",
+            short(&running),
+            short(&target.id)
+        )
+    };
+    diff::between(&old, &new).map(Some)
+}
+
+fn short(id: &str) -> &str {
+    id.get(..16).unwrap_or(id)
+}
+
+/// Builds, and offers what differs from what runs; applies it if `apply` says so.
+///
+/// # Errors
+/// The tree does not build, or the system does not take the offer; then it runs on as it is.
+pub fn run(project: &Project, apply: bool) -> Result<ExitCode> {
+    let mut channel = connect(project)?;
+    let image = image::build(project)?;
+    offer(project, &mut channel, &image, apply)
+}
+
+/// Offers what differs between what runs and an image that was built.
+///
+/// # Errors
+/// As [`run`].
+pub fn offer(project: &Project, channel: &mut Channel, image: &Image, apply: bool) -> Result<ExitCode> {
+    let Some(bundle) = difference(project, channel, image)? else {
+        channel.withdraw()?;
+        println!("nothing differs: {} runs, and nothing is offered", short(&image.id));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let bytes = bundle.write()?;
+    let start = Instant::now();
+    println!("{}", report::Summary(&bundle));
+    let sentence = channel.offer(&bytes)?;
+    println!("{} bytes sent in {} ms", bytes.len(), start.elapsed().as_millis());
+    print!("{sentence}");
+    if !apply {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Verdict::Refused(_) = bundle.verdict {
+        return Ok(ExitCode::FAILURE);
+    }
+    let ran = channel.run("update --yes")?;
+    print!("{}", ran.text);
+    Ok(ExitCode::from(ran.status))
+}
