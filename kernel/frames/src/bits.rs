@@ -80,6 +80,17 @@ impl Bits {
         Some(index)
     }
 
+    /// Every number in the set, in order.
+    pub fn each(&self, words: &[u64], mut each: impl FnMut(u32)) {
+        for index in 0..self.len.div_ceil(64) {
+            let mut word = words[self.word(0, index)];
+            while word != 0 {
+                each(index * 64 + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+    }
+
     /// Whether any of `from..to` is in the set.
     pub fn any(&self, words: &[u64], from: u32, to: u32) -> bool {
         let to = to.min(self.len);
@@ -120,6 +131,9 @@ mod tests {
                 let to = (number + 70).min(len);
                 prop_assert_eq!(bits.any(&words, number, to), model.range(number..to).next().is_some());
                 prop_assert_eq!(bits.get(&words, number), put);
+                let mut all = Vec::new();
+                bits.each(&words, |number| all.push(number));
+                prop_assert!(all.iter().eq(&model));
             }
         }
     }

@@ -108,6 +108,18 @@ impl<'a> Buddy<'a> {
         Ok(())
     }
 
+    /// Every run of free frames: first frame and length; those of one length in order.
+    pub fn each_free(&self, mut each: impl FnMut(u32, u32)) {
+        for (order, bits) in self.orders.iter().enumerate() {
+            bits.each(self.words, |index| each(index << order, 1 << order));
+        }
+    }
+
+    /// Frames are numbered below this.
+    pub fn bound(&self) -> u32 {
+        self.bound
+    }
+
     /// Whether any frame of `range` is free.
     pub fn any_free(&self, range: Range<u32>) -> bool {
         !range.is_empty()

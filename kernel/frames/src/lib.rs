@@ -16,7 +16,7 @@ mod root;
 
 use handoff::layout::{BLOCK, PAGE, PHYSICAL_MAP};
 
-pub use root::{Counts, counts, is_memory, release_boot_memory, start};
+pub use root::{Counts, bound, counts, each_free, is_memory, release_boot_memory, start};
 
 /// No run of free frames is long enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -96,6 +96,16 @@ pub fn counts() -> Counts {
     Counts { total: state.total, free: u64::from(state.buddy.free_count()) }
 }
 
+/// Frames are numbered below this.
+pub fn bound() -> usize {
+    root().lock().buddy.bound() as usize
+}
+
+/// Shows every run of free frames: number of the first, and how many. Under a lock: for who only takes notes.
+pub fn each_free(mut each: impl FnMut(usize, usize)) {
+    root().lock().buddy.each_free(|first, count| each(first as usize, count as usize));
+}
+
 /// Whether any byte of `start..start + len` (physical) is usable RAM.
 pub fn is_memory(start: u64, len: u64) -> bool {
     let end = start.saturating_add(len);

@@ -87,6 +87,16 @@ impl Header {
         Ok(())
     }
 
+    /// Offset and length in bytes of each object that is out.
+    pub fn each_out(&self, mut each: impl FnMut(usize, usize)) {
+        let (first, size) = (class::first(self.class), class::size(self.class));
+        for index in 0..class::capacity(self.class) as usize {
+            if self.map[index / 64] >> (index % 64) & 1 == 0 {
+                each(first + index * size, size);
+            }
+        }
+    }
+
     /// Whether no object is free.
     pub fn is_full(&self) -> bool {
         self.used == class::capacity(self.class)
@@ -119,6 +129,9 @@ mod tests {
                     free.insert(offset);
                 }
                 prop_assert_eq!((chunk.used as usize, chunk.is_full()), (out.len(), free.is_empty()));
+                let mut seen = BTreeSet::new();
+                chunk.each_out(|offset, _| assert!(seen.insert(offset)));
+                prop_assert!(seen.iter().eq(&out.iter().copied().collect::<BTreeSet<_>>()));
             }
             for offset in out {
                 chunk.give(offset).unwrap();

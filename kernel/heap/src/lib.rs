@@ -19,6 +19,7 @@ mod policy;
 mod root;
 mod spare;
 
+pub use chunk::CHUNK_BYTES;
 pub use policy::{Choice, ChunkSummary, HeapPolicy, SHOWN};
 pub use root::{HeapCounts, counts, set_policy, start};
 
@@ -57,6 +58,19 @@ pub unsafe fn free(object: *mut u8, layout: Layout) {
         // SAFETY: the caller's.
         None => unsafe { root::give_frames(object, layout) },
     }
+}
+
+/// If a chunk of objects begins at `address`, shows address and length of each object that is out, and gives the chunk's
+/// length. For whoever looks through memory while nobody else runs.
+///
+/// # Safety
+/// [`CHUNK_BYTES`] bytes can be read at `address`, a multiple of that, and nobody changes them meanwhile.
+pub unsafe fn each_out(address: u64, mut each: impl FnMut(u64, usize)) -> Option<usize> {
+    let chunk = address as *const chunk::Header;
+    // SAFETY: the caller's; any bytes are a header's, which is asked whether it is one.
+    let header = unsafe { cpu_heap::is_chunk(chunk).then(|| &*chunk) }?;
+    header.each_out(|offset, len| each(address + offset as u64, len));
+    Some(CHUNK_BYTES)
 }
 
 /// Changes an object's size, moving it if it must; null if memory is short, and then the object is as it was.

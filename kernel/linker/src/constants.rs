@@ -4,15 +4,16 @@
 //! addresses are the whole identity of a constant, together with its name if it is a static (two statics are two places)
 //! and its alignment.
 
+use crate::veil::Veiled;
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use hashbrown::HashMap;
 use rustc_hash::{FxBuildHasher, FxHasher};
 
 /// A constant in the pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Constant {
-    pub address: u64,
+    address: Veiled,
     pub len: u64,
     pub align: u64,
     /// Hash of the name of a static; 0 without one.
@@ -25,10 +26,12 @@ pub(crate) struct Constant {
     next: u32,
 }
 
-/// Constants by content.
+/// Constants by content. A constant's number is its place in the list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pool {
     pub items: Vec<Constant>,
+    /// Numbers of constants that have been given up.
+    free: Vec<u32>,
     heads: HashMap<u64, u32, FxBuildHasher>,
 }
 
@@ -73,12 +76,31 @@ impl Pool {
 
     /// Takes a constant in and gives its number.
     pub fn insert(&mut self, mut constant: Constant) -> u32 {
-        let index = self.items.len() as u32;
+        let index = self.free.pop().unwrap_or(self.items.len() as u32);
         let head = self.heads.entry(constant.hash).or_insert(0);
         constant.next = *head;
         *head = index + 1;
-        self.items.push(constant);
+        match self.items.get_mut(index as usize) {
+            Some(item) => *item = constant,
+            None => self.items.push(constant),
+        }
         index
+    }
+
+    /// Forgets a constant that nothing refers to. Its address is not given to another.
+    pub fn give_up(&mut self, index: u32) {
+        self.unchain(index);
+        let hash = self.items[index as usize].hash;
+        if self.heads.get(&hash) == Some(&0) {
+            self.heads.remove(&hash);
+        }
+        self.items[index as usize] = Constant::default();
+        self.free.push(index);
+    }
+
+    /// The constants there are.
+    pub fn living(&self) -> impl Iterator<Item = (u32, &Constant)> {
+        self.items.iter().enumerate().filter(|(_, item)| item.address() != 0).map(|(at, item)| (at as u32, item))
     }
 
     /// Takes a constant out of the chain of its hash; its number stays.
@@ -116,6 +138,12 @@ impl Pool {
 
 impl Constant {
     pub fn new(key: &Key<'_>, hash: u64, address: u64) -> Constant {
-        Constant { address, len: key.bytes.len() as u64, align: key.align, name: key.name, hash, users: 0, next: 0 }
+        let (address, len) = (Veiled::new(address), key.bytes.len() as u64);
+        Constant { address, len, align: key.align, name: key.name, hash, users: 0, next: 0 }
+    }
+
+    /// Where it lies; 0 once it has been given up.
+    pub fn address(&self) -> u64 {
+        self.address.get()
     }
 }

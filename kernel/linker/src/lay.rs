@@ -12,6 +12,7 @@ use crate::{
     stage::Patch,
     thunks::{THUNK_BYTES, Thunk},
     unwind_table,
+    veil::Veiled,
 };
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use hashbrown::HashMap;
@@ -35,15 +36,15 @@ pub(crate) struct Lay<'s, 'a> {
     same: bool,
     memory: &'s mut dyn Memory,
     constant_bytes: Vec<u8>,
-    first_thunk: usize,
+    /// New thunks, by number.
+    thunks: Vec<u32>,
     hosted: Vec<(CellId, u32, HostedPlace)>,
     overwrites: Vec<Patch>,
 }
 
 impl<'s, 'a> Lay<'s, 'a> {
     pub fn new(old: &'s Graph<'a>, next: Graph<'a>, set: &'s [CellId], same: bool, memory: &'s mut dyn Memory) -> Self {
-        let first_thunk = next.thunks.list.len();
-        Lay { old, next, set, same, memory, constant_bytes: Vec::new(), first_thunk, hosted: Vec::new(), overwrites: Vec::new() }
+        Lay { old, next, set, same, memory, constant_bytes: Vec::new(), thunks: Vec::new(), hosted: Vec::new(), overwrites: Vec::new() }
     }
 
     pub fn run(&mut self) -> Result<(), Error> {
@@ -144,7 +145,7 @@ impl<'s, 'a> Lay<'s, 'a> {
                     Kind::PerCpu => self.per_cpu(&unit, number, key)?,
                     _ => self.hosted(id, &unit, number, key)?,
                 };
-                self.placement(id).at[number as usize] = address;
+                self.placement(id).set_at(number, address);
             }
         }
         Ok(())
@@ -220,7 +221,8 @@ impl<'s, 'a> Lay<'s, 'a> {
         if self.next.thunks.get(cell, section, value).is_none() {
             let address = self.next.places.thunks;
             self.next.places.thunks = within("thunks", address, THUNK_BYTES, self.next.ends.thunks)?;
-            self.next.thunks.insert(Thunk { address, cell, section, value, orphan: false });
+            let number = self.next.thunks.insert(Thunk { address: Veiled::new(address), cell, section, value, orphan: false });
+            self.thunks.push(number);
         }
         Ok(())
     }
@@ -244,14 +246,14 @@ impl<'s, 'a> Lay<'s, 'a> {
         if depth > MAX_DEPTH {
             return Err(Error::TooDeep { cell: String::from(unit.name), limit: MAX_DEPTH });
         }
-        let at = self.placement(id).at[number as usize];
+        let at = self.placement(id).at(number);
         if at == VISITING {
             // Constants that refer to one another in a circle cannot be told by their content: they get a place at once.
             let address = match self.old_static(id, &unit, number) {
                 Some((address, _)) => address,
                 None => self.reserve(section.size, section.align)?,
             };
-            self.placement(id).at[number as usize] = address;
+            self.placement(id).set_at(number, address);
             return Ok(());
         }
         if at != 0 || self.placement(id).pieces.iter().any(|(section, _)| *section == number) {
@@ -263,7 +265,7 @@ impl<'s, 'a> Lay<'s, 'a> {
         {
             return self.intern_pieces(id, &unit, number, entry as usize, strings);
         }
-        self.placement(id).at[number as usize] = VISITING;
+        self.placement(id).set_at(number, VISITING);
         let targets = self.targets(id);
         for relocation in section.relocations() {
             let Target::Place { cell: to, section: target, .. } = targets[relocation.symbol as usize] else { continue };
@@ -271,7 +273,7 @@ impl<'s, 'a> Lay<'s, 'a> {
                 self.intern(to, target, depth + 1)?;
             }
         }
-        let in_circle = self.placement(id).at[number as usize];
+        let in_circle = self.placement(id).at(number);
         let mut bytes = alloc::vec![0; section.size as usize];
         let site = Site { id, cell: &unit, targets: &targets, section: number, address: in_circle };
         View { graph: &self.next }.render(&site, &mut bytes)?;
@@ -288,7 +290,7 @@ impl<'s, 'a> Lay<'s, 'a> {
                 address
             }
         };
-        self.placement(id).at[number as usize] = address;
+        self.placement(id).set_at(number, address);
         Ok(())
     }
 
@@ -310,9 +312,9 @@ impl<'s, 'a> Lay<'s, 'a> {
         let old = self.old.cells.get(id.index())?;
         let placement = old.placement.as_ref()?;
         let number = (0..old.object.sections.len() as u32).find(|&n| old.unit.is_interned(n) && old.unit.static_name(n) == Some(name))?;
-        let address = placement.at[number as usize];
+        let address = placement.at(number);
         let fits = old.object.sections[number as usize].size == section.size && address != 0 && address.is_multiple_of(section.align);
-        let item = placement.constants.iter().copied().find(|&item| self.next.constants.items[item as usize].address == address)?;
+        let item = placement.constants.iter().copied().find(|&item| self.next.constants.items[item as usize].address() == address)?;
         fits.then_some((address, item))
     }
 
@@ -332,7 +334,7 @@ impl<'s, 'a> Lay<'s, 'a> {
             let bytes = &rest[..len.min(rest.len())];
             let align = if at == 0 { section.align } else { section.align.min(1 << at.trailing_zeros()) };
             let address = self.place_constant(id, &Key { bytes, align, name: 0 })?;
-            pieces.push(Piece { offset: at as u64, address });
+            pieces.push(Piece::new(at as u64, address));
             if pieces.len() > MAX_PIECES {
                 let error = ObjectError::TooMany { what: "elements in a section", found: pieces.len() as u64, limit: MAX_PIECES as u64 };
                 return Err(Error::Object { cell: String::from(unit.name), error });
@@ -350,9 +352,9 @@ impl<'s, 'a> Lay<'s, 'a> {
         let hash = key.hash();
         let base = self.old.places.constants;
         let (memory, fresh) = (&*self.memory, &self.constant_bytes);
-        let found = self.next.constants.find(key, hash, |item| match item.address.checked_sub(base) {
+        let found = self.next.constants.find(key, hash, |item| match item.address().checked_sub(base) {
             Some(at) if at < fresh.len() as u64 => &fresh[at as usize..(at + item.len) as usize],
-            _ => memory.bytes(item.address, item.len),
+            _ => memory.bytes(item.address(), item.len),
         });
         let number = match found {
             Some(number) => number,
@@ -363,7 +365,7 @@ impl<'s, 'a> Lay<'s, 'a> {
             }
         };
         self.placement(id).constants.push(number);
-        Ok(self.next.constants.items[number as usize].address)
+        Ok(self.next.constants.items[number as usize].address())
     }
 
     /// Puts a constant where a place was reserved for it.
@@ -399,8 +401,9 @@ impl<'s, 'a> Lay<'s, 'a> {
             self.memory.back(base, round_up(len, PAGE), Access::Execute)?;
             let view = View { graph: &self.next };
             let mut bytes = alloc::vec![0xcc; round_up(len, PAGE) as usize];
-            for thunk in &self.next.thunks.list[self.first_thunk..] {
-                let at = (thunk.address - base) as usize;
+            for &number in &self.thunks {
+                let thunk = &self.next.thunks.list[number as usize];
+                let at = (thunk.address.get() - base) as usize;
                 bytes[at..at + THUNK_BYTES as usize].copy_from_slice(&view.encode(thunk)?);
             }
             self.memory.bytes_mut(base, bytes.len() as u64).copy_from_slice(&bytes);
@@ -443,7 +446,7 @@ impl<'s, 'a> Lay<'s, 'a> {
                     _ => false,
                 };
                 if own && section.size > 0 {
-                    let address = placement.at[number];
+                    let address = placement.at(number as u32);
                     let site = Site { id, cell: &unit, targets: &targets, section: number as u32, address };
                     view.render(&site, self.memory.bytes_mut(address, section.size))?;
                 }
@@ -468,7 +471,7 @@ impl Placement {
                 _ => false,
             };
             if shared {
-                self.at[index] = old.at[index];
+                self.set_at(index as u32, old.at(index as u32));
             }
         }
         self.pieces.clone_from(&old.pieces);

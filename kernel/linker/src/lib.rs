@@ -31,15 +31,18 @@ mod object;
 mod place;
 mod read;
 mod relocate;
+mod retire;
 mod stage;
 mod thunks;
 mod unwind_table;
+mod veil;
 mod verify;
 
 pub use error::{Error, ObjectError, OutOfMemory};
 pub use graph::{Cell, CellId, Function, Graph, Located, Places, Target, Unit};
 pub use object::{Binding, Kind, Object, Relocation, RelocationKind, Section, Symbol, SymbolKind};
 pub use place::{Branch, Placement, Span};
+pub use retire::{Because, Loose, Reached, Shared};
 pub use stage::{Change, Follow, Move, Patch, Replaced, Staged};
 pub use thunks::THUNK_BYTES;
 pub use unwind_table::for_thunks;

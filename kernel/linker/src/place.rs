@@ -17,8 +17,8 @@ use crate::{
     PAGE,
     graph::Unit,
     object::Kind,
-    round_up,
-    unwind_table,
+    round_up, unwind_table,
+    veil::Veiled,
 };
 use alloc::{boxed::Box, vec::Vec};
 
@@ -58,7 +58,17 @@ pub struct Branch {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
     pub offset: u64,
-    pub address: u64,
+    address: Veiled,
+}
+
+impl Piece {
+    pub fn new(offset: u64, address: u64) -> Piece {
+        Piece { offset, address: Veiled::new(address) }
+    }
+
+    pub fn address(&self) -> u64 {
+        self.address.get()
+    }
 }
 
 /// Where a copy lies.
@@ -77,7 +87,7 @@ pub struct Placement {
     /// Its branches into other cells.
     pub branches: Vec<Branch>,
     /// By section: its address; 0 while not known.
-    pub(crate) at: Vec<u64>,
+    at: Vec<Veiled>,
     /// Elements of its mergeable sections, by section.
     pub(crate) pieces: Vec<(u32, Box<[Piece]>)>,
     /// The constants it uses.
@@ -88,14 +98,14 @@ impl Placement {
     /// Places the parts of a copy, from `base` on. Shared parts are not placed yet.
     pub(crate) fn new(cell: &Unit<'_>, base: u64) -> Placement {
         let sections = &cell.object.sections;
-        let mut at = alloc::vec![0; sections.len()];
+        let mut at = alloc::vec![Veiled::default(); sections.len()];
         let mut next = base;
         let mut lay = |next: &mut u64, want: &dyn Fn(usize, Kind) -> bool| {
             let mut start = None;
             for (index, section) in sections.iter().enumerate().filter(|(i, s)| want(*i, s.kind)) {
                 *next = round_up(*next, section.align);
                 start = start.or(Some(*next));
-                at[index] = *next;
+                at[index] = Veiled::new(*next);
                 *next += section.size;
             }
             let address = start.unwrap_or(*next);
@@ -120,16 +130,25 @@ impl Placement {
         Span { address: self.text.address, len: self.end - self.text.address }
     }
 
+    /// The address of a section; 0 while not known.
+    pub(crate) fn at(&self, section: u32) -> u64 {
+        self.at[section as usize].get()
+    }
+
+    pub(crate) fn set_at(&mut self, section: u32, address: u64) {
+        self.at[section as usize] = Veiled::new(address);
+    }
+
     /// The address of a place in a section. In a mergeable section, whose elements lie apart, it is a place in the element
     /// that holds `offset`, in the last one if none does.
     pub fn address(&self, section: u32, offset: u64) -> u64 {
-        let base = self.at[section as usize];
+        let base = self.at(section);
         if base != 0 {
             return base.wrapping_add(offset);
         }
         let pieces = self.pieces(section);
         let index = pieces.partition_point(|piece| piece.offset <= offset).saturating_sub(1);
-        pieces.get(index).map_or(0, |piece| piece.address.wrapping_add(offset.wrapping_sub(piece.offset)))
+        pieces.get(index).map_or(0, |piece| piece.address().wrapping_add(offset.wrapping_sub(piece.offset)))
     }
 
     /// The elements of a mergeable section that is shared by element.

@@ -41,11 +41,11 @@ impl<'v, 'a> View<'v, 'a> {
     /// The bytes of a thunk.
     pub fn encode(&self, thunk: &Thunk) -> Result<[u8; THUNK_BYTES as usize], Error> {
         let target = self.address(thunk.cell, thunk.section, thunk.value);
-        thunks::encode(thunk.address, target).ok_or_else(|| {
+        thunks::encode(thunk.address.get(), target).ok_or_else(|| {
             let cell = self.graph.cell(thunk.cell);
             let target_name = String::from(cell.object.sections[thunk.section as usize].name);
             let (cell, section) = (String::from(cell.name), String::from("thunks"));
-            Error::Overflow { cell, section, offset: thunk.address, target: target_name, value: target }
+            Error::Overflow { cell, section, offset: thunk.address.get(), target: target_name, value: target }
         })
     }
 
@@ -148,7 +148,7 @@ impl<'v, 'a> View<'v, 'a> {
 pub(crate) fn branches(id: CellId, cell: &Unit<'_>, targets: &[Target], placement: &Placement) -> Vec<Branch> {
     let mut branches = Vec::new();
     for (index, section) in cell.object.sections.iter().enumerate().filter(|(_, s)| s.kind == Kind::Text) {
-        let start = placement.at[index] - placement.text.address;
+        let start = placement.at(index as u32) - placement.text.address;
         for relocation in section.relocations().filter(|r| r.kind == RelocationKind::Branch32) {
             if matches!(targets[relocation.symbol as usize], Target::Place { cell: to, .. } if to != id) {
                 branches.push(Branch { at: (start + relocation.offset) as u32, symbol: relocation.symbol, offset: relocation.addend.wrapping_add(4) });

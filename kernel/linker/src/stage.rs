@@ -78,6 +78,10 @@ pub struct Replaced<'a> {
     pub unit: Arc<Unit<'a>>,
     /// Where it lies.
     pub placement: Arc<Placement>,
+    /// Numbers of the thunks that it refers to, sorted.
+    pub(crate) thunks: Vec<u32>,
+    /// Numbers of the thunks that lead to it still, sorted.
+    pub(crate) orphans: Vec<u32>,
 }
 
 /// A changed graph, ready to be committed.
@@ -183,9 +187,10 @@ impl<'a> Graph<'a> {
                     changed.push(cell);
                 }
                 Change::Add { name, version, object } => changed.push(self.add(name, version, object)?),
-                Change::Remove { cell } => {
-                    let cell = &mut self.cells[cell.index()];
+                Change::Remove { cell: id } => {
+                    let cell = &mut self.cells[id.index()];
                     (cell.gone, cell.placement, cell.targets) = (true, None, Arc::from([]));
+                    self.thunks.leave(id);
                 }
             }
         }
@@ -294,7 +299,7 @@ impl<'a> Graph<'a> {
             let Some(placement) = &next.cell(id).placement else { continue };
             let sections = next.cell(id).object.sections.iter().enumerate();
             for (number, section) in sections.filter(|(_, section)| section.kind == Kind::Cache) {
-                let words = (0..section.size.div_ceil(WORD)).map(|word| placement.at[number] + word * WORD);
+                let words = (0..section.size.div_ceil(WORD)).map(|word| placement.at(number as u32) + word * WORD);
                 patches.extend(words.map(|address| Patch { address, old: 0, new: 0, width: 8 }));
             }
         }
@@ -305,7 +310,7 @@ impl<'a> Graph<'a> {
             if let (Some(from), Some(to)) = (place(self, old), place(next, new))
                 && from != to
             {
-                patches.push(lead(next.cell(new.cell).name, "thunks", 0, new.address + thunks::FIELD, (from, to))?);
+                patches.push(lead(next.cell(new.cell).name, "thunks", 0, new.address.get() + thunks::FIELD, (from, to))?);
             }
         }
         Ok(patches)
@@ -339,54 +344,37 @@ impl<'a> Graph<'a> {
     pub fn commit(&mut self, staged: Staged<'a>) -> Vec<Replaced<'a>> {
         let old = core::mem::replace(self, staged.next);
         let mut replaced = Vec::new();
-        for (index, cell) in old.cells.into_iter().enumerate() {
+        for (index, cell) in old.cells.iter().enumerate() {
             let id = CellId(index as u32);
             let now = &mut self.cells[index];
             if staged.cells.binary_search(&id).is_err() && !now.gone {
                 continue;
             }
-            if let Some(placement) = cell.placement {
+            if let Some(placement) = &cell.placement {
                 if !now.gone {
                     now.reseated += 1;
                 }
-                replaced.push(Replaced { cell: id, copy: cell.reseated, unit: cell.unit, placement });
+                let (unit, placement, thunks) = (cell.unit.clone(), placement.clone(), old.thunks_of(id));
+                let orphans = self.thunks.orphaned(&old.thunks, id);
+                replaced.push(Replaced { cell: id, copy: cell.reseated, unit, placement, thunks, orphans });
             }
         }
-        self.count_users(&[]);
+        self.count_users();
         replaced
     }
 
-    /// Counts who uses which constant, the `old` copies included. A constant without users keeps its place: something that
-    /// lives may point to it, and a later object with the same content finds it again.
-    pub fn retire<'p>(&mut self, old: impl Iterator<Item = (CellId, &'p Placement)>) {
-        let old: Vec<&Placement> = old.map(|(_, placement)| placement).collect();
-        self.count_users(&old);
-    }
-
-    fn count_users(&mut self, old: &[&Placement]) {
+    /// Counts who uses which constant. One without users keeps its place until nothing refers to it.
+    fn count_users(&mut self) {
         for item in &mut self.constants.items {
             item.users = 0;
         }
-        let running = self.cells.iter().filter_map(|cell| cell.placement.as_deref());
-        for placement in running.chain(old.iter().copied()) {
+        for placement in self.cells.iter().filter_map(|cell| cell.placement.as_deref()) {
             for &constant in &placement.constants {
                 if let Some(item) = self.constants.items.get_mut(constant as usize) {
                     item.users += 1;
                 }
             }
         }
-    }
-
-    /// How many thunks still lead into a replaced copy.
-    pub fn orphans(&self, old: &Placement) -> usize {
-        let leads = |thunk: &&thunks::Thunk| thunk.orphan && old.copy().contains(old.address(thunk.section, thunk.value));
-        self.thunks.list.iter().filter(leads).count()
-    }
-
-    /// Whether any constant or thunk in use lies between two addresses.
-    pub fn uses_shared(&self, from: u64, to: u64) -> bool {
-        let within = |address: u64| (from..to).contains(&address);
-        self.constants.items.iter().any(|item| item.users > 0 && within(item.address)) || self.thunks.list.iter().any(|thunk| within(thunk.address))
     }
 
     /// What each symbol of a cell stands for.

@@ -37,13 +37,13 @@ impl<'a> Graph<'a> {
             if matches!(section.kind, Kind::Cache | Kind::PerCpu | Kind::Writable) {
                 continue;
             }
-            let address = placement.at[number as usize];
+            let address = placement.at(number);
             if address == 0 {
                 // A mergeable section: its elements lie apart.
                 let pieces = placement.pieces(number);
                 for (index, piece) in pieces.iter().enumerate() {
                     let end = pieces.get(index + 1).map_or(section.bytes.len(), |next| next.offset as usize);
-                    compare(piece.address, &section.bytes[piece.offset as usize..end])?;
+                    compare(piece.address(), &section.bytes[piece.offset as usize..end])?;
                 }
                 continue;
             }
@@ -54,7 +54,7 @@ impl<'a> Graph<'a> {
         }
         compare(placement.index.address, &unwind_table::index(cell, placement, memory)?)?;
         for thunk in self.thunks.list.iter().filter(|thunk| thunk.cell == id && !thunk.orphan) {
-            compare(thunk.address, &view.encode(thunk)?)?;
+            compare(thunk.address.get(), &view.encode(thunk)?)?;
         }
         Ok(())
     }

@@ -47,10 +47,10 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     let running_id = archive.manifest.image_id;
     let mut world = World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table };
     world.distribute(shared);
-    world.map = world.running_map();
+    world.map = world.running_map(|_| true);
     world.map.install();
     link_rest(&mut world)?;
-    world.map = world.running_map();
+    world.map = world.running_map(|_| true);
     world.map.install();
     world.hashes = world.hashes_of_archive();
     world.boot_pages = world.pages_of_copies();

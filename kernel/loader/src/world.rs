@@ -32,8 +32,8 @@ pub struct OldCopy {
     pub name: &'static str,
     /// Its pages.
     pub memory: Copy,
-    /// Who still uses it: a sentence for each.
-    pub pins: Vec<String>,
+    /// Who still uses it, as far as it is known: a sentence.
+    pub pin: String,
 }
 
 /// A cell of the archive that does not run.
@@ -140,9 +140,12 @@ impl World {
         fits(next, TEXT.end).or_else(|| fits(TEXT.start, TEXT.end)).ok_or(Error::NoRoom(len))
     }
 
-    /// A map of everything that runs.
-    pub(crate) fn running_map(&self) -> Box<Map> {
-        Map::new(self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?))), &self.thunk_table)
+    /// A map of everything that runs, and of the old copies for which `keep` says so, by their place in the list.
+    pub fn running_map(&self, keep: impl Fn(usize) -> bool) -> Box<Map> {
+        let running = self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?)));
+        let old = self.old.iter().enumerate().filter(|(at, _)| keep(*at));
+        let old = old.map(|(_, old)| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
+        Map::new(running.chain(old), &self.thunk_table)
     }
 
     /// A map of everything as it will run once `staged` is committed, and of all copies that it replaces.

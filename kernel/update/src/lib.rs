@@ -4,7 +4,7 @@
 //! stage        new copies beside the old, every word outside that leads to them   in a task, preemptible
 //! rendezvous   no task runs; every stack is walked, frames are led to the new copy    event kernel
 //! apply        the blob writes the words: branches, thunks, frames, caches, the map of text
-//! retire       the old copies' pages are unmapped, since nothing can name them
+//! retire       old copies, thunks and constants that nothing reaches any more are given back     later, and again
 //! ```
 //!
 //! 1. Up to *apply* nothing that runs has changed: whatever fails until then leaves everything as it was.
@@ -20,12 +20,16 @@ extern crate alloc;
 mod error;
 mod meeting;
 mod plan;
+mod reaper;
 mod reseat;
+mod retire;
+mod scan;
 mod transaction;
 
 pub use error::Error;
 pub use meeting::start;
 pub use reseat::reseat;
+pub use retire::{Retired, has_left, retire};
 pub use transaction::{Done, Stage};
 
 /// How long an update waits for a moment at which every stack can be walked, in nanoseconds.

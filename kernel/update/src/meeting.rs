@@ -1,13 +1,19 @@
 //! The rendezvous: in the event kernel, while no task runs.
 
-use crate::plan::{Fate, Obstacle, Plan};
-use arrayvec::ArrayString;
-use core::fmt::Write;
+use crate::{
+    DEADLINE_NS, Error,
+    plan::{Fate, Obstacle, Plan},
+    scan::Scan,
+};
+use alloc::string::ToString;
 use interrupts::RegisterBlock;
 use state_db::Slot;
 use task::{Outcome, Rendezvous, Stopped};
 
-/// Answers to a rendezvous that was given up.
+/// Between two tries of a rendezvous, in nanoseconds.
+const TRY_NS: u64 = 1_500_000;
+
+/// Answers to a rendezvous.
 pub(crate) mod answer {
     /// Not at this moment.
     pub const LATER: u64 = 1;
@@ -15,6 +21,54 @@ pub(crate) mod answer {
     pub const TOO_MANY_FRAMES: u64 = 2;
     /// The blob has taken over; see the request's state.
     pub const TAKEN_OVER: u64 = 3;
+    /// Memory has been looked through.
+    pub const SEEN: u64 = 4;
+}
+
+/// What a rendezvous is for.
+#[derive(Debug)]
+pub(crate) enum Errand {
+    /// To write words.
+    Apply(Plan),
+    /// To look through memory.
+    Scan(Scan),
+}
+
+impl Errand {
+    fn note(&self) -> Option<&Obstacle> {
+        match self {
+            Errand::Apply(plan) => plan.note.as_ref(),
+            Errand::Scan(scan) => scan.note.as_ref(),
+        }
+    }
+}
+
+/// How a rendezvous came about.
+pub(crate) struct Met {
+    /// What it answered; see [`answer`].
+    pub answered: u64,
+    /// Times it was tried.
+    pub tries: u32,
+    /// When it was first tried, in nanoseconds since boot.
+    pub started_ns: u64,
+}
+
+/// Tries the rendezvous until it succeeds, for a while.
+pub(crate) fn meet(errand: &mut Errand) -> Result<Met, Error> {
+    let started_ns = time::now_ns();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let answered = task::rendezvous(core::ptr::from_mut(errand) as u64);
+        if answered != answer::LATER {
+            return Ok(Met { answered, tries, started_ns });
+        }
+        if time::now_ns() - started_ns > DEADLINE_NS {
+            let (task, why) = errand.note().map_or_else(Default::default, |note| (note.task.to_string(), note.why.to_string()));
+            return Err(Error::NoQuiet { task, seconds: DEADLINE_NS / 1_000_000_000, why });
+        }
+        task::sleep_ns(TRY_NS)?;
+    }
 }
 
 struct Meeting;
@@ -29,38 +83,38 @@ pub fn start() -> Result<(), state_db::Error> {
 
 impl Rendezvous for Meeting {
     fn meet(&self, block: *mut RegisterBlock, argument: u64) -> Outcome {
-        // SAFETY: `Stage::apply` passes its plan, which it does not touch until the rendezvous has answered.
-        let plan = unsafe { &mut *(argument as *mut Plan) };
-        plan.begin();
-        plan.note = None;
-        let mut full = false;
-        task::for_each_stopped(|stopped| {
-            if plan.note.is_none() && !full {
-                full = !lead_frames(plan, stopped);
-            }
-        });
-        if plan.note.is_some() {
-            return Outcome::Answer(answer::LATER);
+        // SAFETY: `meet` passes its errand, which it does not touch until the rendezvous has answered.
+        match unsafe { &mut *(argument as *mut Errand) } {
+            Errand::Apply(plan) => apply(plan, block),
+            Errand::Scan(scan) => Outcome::Answer(if scan.run() { answer::SEEN } else { answer::LATER }),
         }
-        if full {
-            return Outcome::Answer(answer::TOO_MANY_FRAMES);
-        }
-        // SAFETY: the block of the task that asked, which does not run.
-        unsafe { (*block).rax = answer::TAKEN_OVER };
-        Outcome::Jump { entry: plan.blob + applier::ENTRY, argument: plan.prepared.post(block as u64) }
     }
+}
+
+fn apply(plan: &mut Plan, block: *mut RegisterBlock) -> Outcome {
+    plan.begin();
+    plan.note = None;
+    let mut full = false;
+    task::for_each_stopped(|stopped| {
+        if plan.note.is_none() && !full {
+            full = !lead_frames(plan, stopped);
+        }
+    });
+    if plan.note.is_some() {
+        return Outcome::Answer(answer::LATER);
+    }
+    if full {
+        return Outcome::Answer(answer::TOO_MANY_FRAMES);
+    }
+    // SAFETY: the block of the task that asked, which does not run.
+    unsafe { (*block).rax = answer::TAKEN_OVER };
+    Outcome::Jump { entry: plan.blob + applier::ENTRY, argument: plan.prepared.post(block as u64) }
 }
 
 /// Lists the frames of a task that are to be led to new copies; false if there is no room.
 fn lead_frames(plan: &mut Plan, stopped: &Stopped) -> bool {
-    let obstacle = |why: core::fmt::Arguments<'_>| {
-        let mut text = ArrayString::new();
-        // A sentence that is cut still says enough.
-        let _ = text.write_fmt(why);
-        Obstacle { task: stopped.name, why: text }
-    };
     if stopped.unwinding {
-        plan.note = Some(obstacle(format_args!("it is being unwound")));
+        plan.note = Some(Obstacle::new(stopped.name, format_args!("it is being unwound")));
         return true;
     }
     let mut room = true;
@@ -73,7 +127,7 @@ fn lead_frames(plan: &mut Plan, stopped: &Stopped) -> bool {
         Ok(())
     });
     if let Err(error) = walked {
-        plan.note = Some(obstacle(format_args!("{error}")));
+        plan.note = Some(Obstacle::new(stopped.name, format_args!("{error}")));
     }
     room
 }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use applier::{Prepared, Word};
 use arrayvec::ArrayString;
+use core::fmt::{self, Write};
 use linker::Move;
 
 /// Why a rendezvous was given up.
@@ -10,6 +11,16 @@ use linker::Move;
 pub(crate) struct Obstacle {
     pub task: ArrayString<32>,
     pub why: ArrayString<128>,
+}
+
+impl Obstacle {
+    /// An obstacle, and why it is one.
+    pub fn new(task: ArrayString<32>, why: fmt::Arguments<'_>) -> Obstacle {
+        let mut text = ArrayString::new();
+        // A sentence that is cut still says enough.
+        let _ = text.write_fmt(why);
+        Obstacle { task, why: text }
+    }
 }
 
 /// A plan: words to write, and text whose frames move.

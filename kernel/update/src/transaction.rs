@@ -1,18 +1,22 @@
 //! One change of the world: staged, met, applied, retired; or nothing.
 
-use crate::{DEADLINE_NS, Error, meeting::answer, plan::Plan};
-use alloc::{boxed::Box, string::ToString, vec::Vec};
+use crate::{
+    Error,
+    meeting::{Errand, Met, answer, meet},
+    plan::Plan,
+    reaper::look_soon,
+    retire::has_left,
+};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use applier::{Prepared, Word, state};
 use handoff::layout::PAGE;
-use linker::{CellId, Change, Follow, Staged};
-use loader::{Copy, Live, OldCopy, World};
+use linker::{CellId, Change, Follow, Move, Replaced, Shared, Staged};
+use loader::{Copy, Live, OldCopy, Running, World};
 use paging::CodeMapping;
 
 /// Frames that a plan has room for at first, and at most.
 const FRAMES: usize = 2048;
 const MOST_FRAMES: usize = 1 << 20;
-/// Between two tries of a rendezvous, in nanoseconds.
-const TRY_NS: u64 = 1_500_000;
 /// Address space for the applier's copy.
 const BLOB_BYTES: u64 = PAGE;
 
@@ -70,50 +74,54 @@ impl Stage {
     /// [`Error`]; then nothing has changed.
     pub fn apply(self, world: &mut World) -> Result<Done, Error> {
         let Stage { staged, code, hosted, blob } = self;
-        let patches = world.graph.patches(&staged)?;
+        let words: Vec<Word> = world.graph.patches(&staged)?.iter().map(Word::from).collect();
         let moves = world.graph.moves(&staged);
         let map = world.next_map(&staged);
-        let root = (&raw const platform::roots().text_map) as u64;
-        let map_word = Word { address: root, old: world.map.root(), new: map.root(), width: 8 };
-
-        let mut room = FRAMES;
-        let started_ns = time::now_ns();
-        let mut tries = 0;
-        let plan = loop {
-            let words: Vec<Word> = patches.iter().map(Word::from).chain([map_word]).collect();
-            let count = words.len();
-            let prepared = Prepared::new(words.into_iter(), room, blob.address()).ok_or(Error::OutOfMemory(count + room))?;
-            let mut plan = Box::new(Plan::new(prepared, moves.clone(), old_text(world, &staged), blob.address()));
-            match meet(&mut plan, started_ns, &mut tries)? {
-                answer::TOO_MANY_FRAMES if room < MOST_FRAMES => room *= 4,
-                answer::TOO_MANY_FRAMES => return Err(Error::OutOfMemory(count + room)),
-                _ => break plan,
-            }
-        };
-        if plan.prepared.state() != state::APPLIED {
-            let address = plan.prepared.unwritten().map_or(0, |word| word.address);
-            return Err(Error::Unwritable { address });
-        }
+        let (plan, met) = perform(world, words, &map, &moves, &old_text(world, &staged), blob)?;
         let done = Done {
             cells: staged.cells().count(),
             words: plan.prepared.words().len(),
             frames: plan.frames,
-            tries,
-            rendezvous_ns: time::now_ns() - started_ns,
+            tries: met.tries,
+            rendezvous_ns: time::now_ns() - met.started_ns,
         };
-        let pinned = core::mem::take(&mut plan_pins(plan));
-        drop(blob);
+        let mut pinned = plan.pinned;
+        pinned.sort_unstable();
         take_place(world, staged, map, code, hosted, &pinned);
         Ok(done)
     }
 }
 
-/// The old copies in which frames stayed.
-fn plan_pins(plan: Box<Plan>) -> Vec<u64> {
-    let mut pinned = plan.pinned;
-    pinned.sort_unstable();
-    pinned.dedup();
-    pinned
+/// Writes words and puts a map of text in place, at a moment when no task runs.
+pub(crate) fn write(world: &mut World, words: Vec<Word>, map: Box<loader::Map>) -> Result<(), Error> {
+    let blob = place_blob(world.room_for_text(BLOB_BYTES)?)?;
+    perform(world, words, &map, &[], &[], blob)?;
+    world.map = map;
+    Ok(())
+}
+
+/// Lets the blob write the words, and the frames of tasks in the moved functions of `old` text.
+fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, moves: &[Move], old: &[(u64, u64)], blob: CodeMapping) -> Result<(Plan, Met), Error> {
+    let root = (&raw const platform::roots().text_map) as u64;
+    words.push(Word { address: root, old: world.map.root(), new: map.root(), width: 8 });
+    let mut room = FRAMES;
+    let (plan, met) = loop {
+        let count = words.len() + room;
+        let prepared = Prepared::new(words.iter().copied(), room, blob.address()).ok_or(Error::OutOfMemory(count))?;
+        let plan = Plan::new(prepared, moves.to_vec(), old.to_vec(), blob.address());
+        let mut errand = Box::new(Errand::Apply(plan));
+        let met = meet(&mut errand)?;
+        let Errand::Apply(plan) = *errand else { return Err(Error::OutOfMemory(count)) };
+        match met.answered {
+            answer::TOO_MANY_FRAMES if room < MOST_FRAMES => room *= 4,
+            answer::TOO_MANY_FRAMES => return Err(Error::OutOfMemory(count)),
+            _ => break (plan, met),
+        }
+    };
+    match plan.prepared.state() {
+        state::APPLIED => Ok((plan, met)),
+        _ => Err(Error::Unwritable { address: plan.prepared.unwritten().map_or(0, |word| word.address) }),
+    }
 }
 
 fn text_bytes(change: &Change<'static>) -> u64 {
@@ -139,22 +147,6 @@ fn old_text(world: &World, staged: &Staged<'static>) -> Vec<(u64, u64)> {
     old
 }
 
-/// Tries the rendezvous until it succeeds, for a while.
-fn meet(plan: &mut Plan, started_ns: u64, tries: &mut u32) -> Result<u64, Error> {
-    loop {
-        *tries += 1;
-        let answered = task::rendezvous(core::ptr::from_mut(plan) as u64);
-        if answered != answer::LATER {
-            return Ok(answered);
-        }
-        if time::now_ns() - started_ns > DEADLINE_NS {
-            let (task, why) = plan.note.as_ref().map_or_else(Default::default, |note| (note.task.to_string(), note.why.to_string()));
-            return Err(Error::NoQuiet { task, seconds: DEADLINE_NS / 1_000_000_000, why });
-        }
-        task::sleep_ns(TRY_NS)?;
-    }
-}
-
 /// Copies the applier to a page of its own.
 fn place_blob(address: u64) -> Result<CodeMapping, paging::Error> {
     let mut page = paging::map_code(address, 1)?;
@@ -166,28 +158,31 @@ fn place_blob(address: u64) -> Result<CodeMapping, paging::Error> {
     Ok(page)
 }
 
-/// Makes the staged graph the running one in the books, and gives back the memory of old copies that nothing names: those
-/// from which every frame has moved and that no thunk leads to any more.
+/// Makes the staged graph the running one in the books. Of the copies that it replaces those are given back at once that no
+/// frame is in, no thunk leads to and no old copy calls; whether the others are still reached, `retire` finds out.
 fn take_place(world: &mut World, staged: Staged<'static>, map: Box<loader::Map>, code: Vec<CodeMapping>, hosted: Vec<paging::Mapping>, pinned: &[u64]) {
     let replaced = world.graph.commit(staged);
     world.copies.resize_with(world.graph.numbers(), || Copy { mappings: Vec::new() });
     world.map = map;
     world.hosted.extend(hosted);
-    let mut stale = Vec::new();
+    let before = world.old.len();
     for replaced in replaced {
         let memory = core::mem::replace(&mut world.copies[replaced.cell.0 as usize], Copy { mappings: Vec::new() });
-        let mut pins = Vec::new();
-        if pinned.binary_search(&replaced.placement.text.address).is_ok() {
-            pins.push("a task is inside a function that has changed".to_string());
-        }
-        let orphans = world.graph.orphans(&replaced.placement);
-        if orphans > 0 {
-            pins.push(alloc::format!("{orphans} functions that nothing leads on may be called through pointers"));
-        }
-        let old = OldCopy { name: replaced.unit.name, replaced, memory, pins };
-        if old.pins.is_empty() { stale.push(old) } else { world.old.push(old) }
+        world.old.push(OldCopy { name: replaced.unit.name, replaced, memory, pin: String::from("not looked at yet") });
     }
     world.distribute(code);
-    world.graph.retire(world.old.iter().map(|old| (old.replaced.cell, &*old.replaced.placement)));
-    drop(stale);
+    // Until memory has been looked through, everything that could be held counts as held.
+    let held: Vec<Shared> = world.graph.loose().all().collect();
+    let old: Vec<&Replaced<'static>> = world.old.iter().map(|old| &old.replaced).collect();
+    let framed: Vec<bool> = old.iter().enumerate().map(|(at, old)| at < before || pinned.binary_search(&old.placement.text.address).is_ok()).collect();
+    let reached = world.graph.reach(&held, &old, &framed, &Running);
+    drop(old);
+    let mut at = 0;
+    world.old.retain(|_| {
+        at += 1;
+        reached.why(at - 1).is_some()
+    });
+    if has_left(world) {
+        look_soon();
+    }
 }

@@ -82,7 +82,7 @@ fn list_old(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failur
                     o.field("name", old.name)?;
                     o.field("copy", old.replaced.copy)?;
                     o.field("address", json::Hex(old.replaced.placement.text.address))?;
-                    o.array("pins", |pins| old.pins.iter().try_for_each(|pin| pins.item(pin.as_str())))
+                    o.field("pin", old.pin.as_str())
                 })?;
             }
             Ok(())
@@ -92,10 +92,7 @@ fn list_old(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failur
     }
     for old in &world.old {
         let name = old.name;
-        writeln!(call.out, "{name} copy {} at {:#x}", old.replaced.copy, old.replaced.placement.text.address)?;
-        for pin in &old.pins {
-            writeln!(call.out, "  {pin}")?;
-        }
+        writeln!(call.out, "{name} copy {} at {:#x}: {}", old.replaced.copy, old.replaced.placement.text.address, old.pin)?;
     }
     if world.old.is_empty() {
         writeln!(call.out, "no old copy is left")?;
