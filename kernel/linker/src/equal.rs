@@ -154,11 +154,18 @@ impl<'g, 'a> Comparison<'g, 'a> {
                 .relocations()
                 .filter(|r| (at as u64 + 12..(at + len) as u64).contains(&r.offset) || (cie as u64..(cie + cie_len) as u64).contains(&r.offset))
                 .collect();
-            // Behind length, CIE pointer and function's start.
-            Some((&bytes[12..], section.bytes.get(cie..cie + cie_len)?, references))
+            // Behind length, CIE pointer and function's start; without the padding, of which the last entry of a table has
+            // more: an operand that is lost with it is 0 on both sides.
+            Some((without_padding(&bytes[12..]), section.bytes.get(cie..cie + cie_len)?, references))
         };
         let (Some(x), Some(y)) = (entry(&self.old, a), entry(&self.new, b)) else { return false };
         let same_references = x.2.len() == y.2.len() && x.2.iter().zip(&y.2).all(|(x, y)| x.kind == y.kind && self.equal_reference(x, y, (old, new)));
         x.0 == y.0 && x.1 == y.1 && same_references
     }
+}
+
+/// Instructions of an unwind table without the `DW_CFA_nop`s, which are zeros, at their end.
+fn without_padding(bytes: &[u8]) -> &[u8] {
+    let len = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    &bytes[..len]
 }

@@ -99,6 +99,8 @@ pub struct Cell<'a> {
     pub placement: Option<Arc<Placement>>,
     /// How often it has been given a new copy.
     pub reseated: u32,
+    /// Its copies are of this object from this number on.
+    pub since: u32,
     /// It has been removed; its number waits for a cell of the same name.
     pub(crate) gone: bool,
 }
@@ -190,7 +192,7 @@ impl<'a> Graph<'a> {
         let unit = Arc::new(Unit::new(name, version, object));
         self.add_names(id, &unit)?;
         let reseated = freed.map_or(0, |index| self.cells[index].reseated);
-        let cell = Cell { unit, targets: Arc::from([]), placement: None, reseated, gone: false };
+        let cell = Cell { unit, targets: Arc::from([]), placement: None, reseated, since: reseated, gone: false };
         match freed {
             Some(index) => self.cells[index] = cell,
             None => self.cells.push(cell),

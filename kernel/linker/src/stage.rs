@@ -142,7 +142,8 @@ impl<'a> Graph<'a> {
     /// Any [`Error`]; a removed cell that is still used is [`Error::Undefined`] of its user.
     pub fn stage_changes(&self, changes: Vec<Change<'a>>, follow: Follow<'_>, also: &[CellId], memory: &mut dyn Memory) -> Result<Staged<'a>, Error> {
         let mut next = self.clone();
-        let changed = next.change(changes)?;
+        let mut changed = next.change(changes)?;
+        changed.sort_unstable();
         for &id in &changed {
             self.rehome(&mut next, id, follow);
         }
@@ -159,6 +160,13 @@ impl<'a> Graph<'a> {
             next.cells[id.index()].targets = next.resolve(id)?;
         }
         self.close(&next, &changed, &mut set);
+        for &id in &set {
+            let cell = &mut next.cells[id.index()];
+            cell.reseated += u32::from(cell.placement.is_some());
+            if changed.binary_search(&id).is_ok() {
+                cell.since = cell.reseated;
+            }
+        }
         let mut lay = Lay::new(self, next, &set, changed.is_empty(), memory);
         lay.run()?;
         let (next, overwrites) = lay.finish();
@@ -346,14 +354,10 @@ impl<'a> Graph<'a> {
         let mut replaced = Vec::new();
         for (index, cell) in old.cells.iter().enumerate() {
             let id = CellId(index as u32);
-            let now = &mut self.cells[index];
-            if staged.cells.binary_search(&id).is_err() && !now.gone {
+            if staged.cells.binary_search(&id).is_err() && !self.cells[index].gone {
                 continue;
             }
             if let Some(placement) = &cell.placement {
-                if !now.gone {
-                    now.reseated += 1;
-                }
                 let (unit, placement, thunks) = (cell.unit.clone(), placement.clone(), old.thunks_of(id));
                 let orphans = self.thunks.orphaned(&old.thunks, id);
                 replaced.push(Replaced { cell: id, copy: cell.reseated, unit, placement, thunks, orphans });

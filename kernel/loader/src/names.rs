@@ -3,6 +3,10 @@
 use crate::world::World;
 use alloc::{format, string::String};
 use linker::CellId;
+use unwind::{Caught, Failure};
+
+/// Cells whose frames are the way of a panic, not its place.
+const MACHINERY: [&str; 6] = ["core", "alloc", "runtime", "unwind", "unwinding", "compiler_builtins"];
 
 /// Where an address lies, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +35,29 @@ pub fn name(world: &World, address: u64) -> Option<Named> {
 }
 
 impl World {
-    /// Names a place by its cell's number and its offset in the copy's text, as a trace keeps it.
-    pub fn name_in_cell(&self, cell: u32, offset: u64) -> Option<Named> {
-        let placement = self.graph.cells().find(|(id, _)| id.0 == cell)?.1.placement.as_ref()?;
-        name(self, placement.text.address + offset)
+    /// Names a place by its cell's number, its copy's, and its offset in the copy's text, as a trace keeps it. Of a copy that is
+    /// gone, and was of another object than the running one, only the cell is known.
+    pub fn name_in_cell(&self, number: u32, copy: u32, offset: u64) -> Option<Named> {
+        let (_, cell) = self.graph.cells().find(|(id, _)| id.0 == number)?;
+        if copy >= cell.since {
+            return name(self, cell.placement.as_ref()?.text.address + offset);
+        }
+        let old = self.old.iter().find(|old| old.replaced.cell.0 == number && old.replaced.copy == copy);
+        let function = old.and_then(|old| {
+            let placement = &old.replaced.placement;
+            old.replaced.unit.locate(old.replaced.cell, placement, placement.text.address + offset).function
+        });
+        let function = function.map_or_else(|| String::from("of a version that is gone"), plain);
+        Some(Named { cell: cell.name, function, offset })
+    }
+
+    /// Names the place of a failure: the innermost that is not on the way of a panic.
+    pub fn name_failure(&self, caught: &Caught) -> Option<Named> {
+        let panic = caught.failure == Failure::Panic;
+        // A panic's places are return addresses: the call stands before them.
+        let named = caught.trace.iter().filter_map(|place| self.name_in_cell(place.cell?, place.copy, place.offset.saturating_sub(u64::from(panic))));
+        let mut named = named.filter(|named| !panic || !MACHINERY.contains(&named.cell));
+        named.next()
     }
 
     /// Functions whose path is `path` or ends with it, with their addresses: at most `most`.

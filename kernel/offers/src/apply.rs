@@ -73,23 +73,29 @@ pub fn rollback(count: usize) -> Result<usize, Error> {
     }
     for _ in 0..count {
         let last = store.applied.iter().rposition(|applied| applied.outcome == Outcome::Applied).unwrap_or(0);
-        let applied = &store.applied[last];
-        let base = applied.base;
-        let wanted: Vec<Wanted> = applied
-            .before
-            .iter()
-            .map(|before| Wanted {
-                name: before.name.clone(),
-                to: before.was.clone(),
-                follow: before.follow.iter().map(|pair| Follow { old: pair.new.clone(), new: pair.old.clone() }).collect(),
-            })
-            .collect();
-        with_world(|world| transact(world, &mut store, wanted, base))??;
-        store.applied[last].outcome = Outcome::RolledBack;
-        store.applied[last].before = Vec::new();
-        store.sweep();
+        take_back(&mut store, last, Outcome::RolledBack)?;
     }
     Ok(count)
+}
+
+/// Takes the update back that is the last applied one, and says in the list how it ended.
+pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Result<(), Error> {
+    let applied = &store.applied[last];
+    let base = applied.base;
+    let wanted: Vec<Wanted> = applied
+        .before
+        .iter()
+        .map(|before| Wanted {
+            name: before.name.clone(),
+            to: before.was.clone(),
+            follow: before.follow.iter().map(|pair| Follow { old: pair.new.clone(), new: pair.old.clone() }).collect(),
+        })
+        .collect();
+    with_world(|world| transact(world, store, wanted, base))??;
+    store.applied[last].outcome = outcome;
+    store.applied[last].before = Vec::new();
+    store.sweep();
+    Ok(())
 }
 
 /// What an offer wants.
@@ -163,10 +169,13 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
         }
     }
     store.sweep();
+    let of = |want: &Wanted| world.graph.find(&want.name).map(|cell| (cell.0, world.graph.cell(cell).since));
+    let copies = wanted.iter().filter_map(of).collect();
     let number = store.applied.back().map_or(1, |last| last.number + 1);
     let cells = wanted.into_iter().map(|want| want.name).collect();
     let Done { words, frames, rendezvous_ns, .. } = done;
-    let applied = Applied { number, base, target, cells, words, frames, pause_ns: rendezvous_ns, migrated: 0, outcome: Outcome::Applied, before };
+    let at_ns = time::now_ns();
+    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns: rendezvous_ns, migrated: 0, outcome: Outcome::Applied, before };
     Ok((done, applied))
 }
 

@@ -8,12 +8,14 @@ use alloc::{string::String, vec::Vec};
 use bundle::Follow;
 
 /// How an update ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It runs.
     Applied,
     /// It was taken back by a person.
     RolledBack,
+    /// It was taken back because what it brought failed, for this reason.
+    Failed(String),
 }
 
 /// One cell before an update: what is needed to go back.
@@ -47,6 +49,10 @@ pub struct Applied {
     pub migrated: usize,
     /// How it ended.
     pub outcome: Outcome,
+    /// When it was applied, in nanoseconds since boot.
+    pub at_ns: u64,
+    /// What it brought: a cell's number, and the number of its first copy from the new object.
+    pub(crate) copies: Vec<(u32, u32)>,
     pub(crate) before: Vec<Before>,
 }
 

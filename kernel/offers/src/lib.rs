@@ -8,7 +8,8 @@
 //! 1. A bundle is checked whole before it is kept: its base must be what runs, every object must have the hash it says,
 //!    and the running cells with its changes must give exactly the target id. So after it the system *is* the target.
 //! 2. Applying it is one transaction of `update`: all cells or none.
-//! 3. An update is taken back by the reverse change, made of the objects that it replaced.
+//! 3. An update is taken back by the reverse change, made of the objects that it replaced: by a person, or by itself if
+//!    what it brought fails within [`PROBATION_NS`].
 #![no_std]
 #![allow(unsafe_code, reason = "keeps objects' bytes alive for the graph that borrows them; exports the service's symbol")]
 
@@ -20,6 +21,7 @@ mod history;
 mod offer;
 mod plan;
 mod planks;
+mod probation;
 mod store;
 
 pub use apply::{apply, rollback};
@@ -28,3 +30,4 @@ pub use history::{Applied, Outcome, each_applied};
 pub use offer::{offer, offered, withdraw};
 pub use plan::{Plan, Planned, plan};
 pub use planks::{Plank, Planks, planks};
+pub use probation::{PROBATION_NS, notice};

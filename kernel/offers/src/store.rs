@@ -58,7 +58,8 @@ cached!(OFFERS: Offers = "offers");
 #[unsafe(no_mangle)]
 pub extern "Rust" fn delias_service_offers(_: &str) -> Result<(), String> {
     let published = state_db::publish("offers", Offers { store: Exclusive::new(Store::default()) });
-    published.map(|_| ()).map_err(|error| alloc::format!("{error}"))
+    published.map_err(|error| alloc::format!("{error}"))?;
+    crate::probation::start()
 }
 
 /// Takes the store, unless somebody has it.

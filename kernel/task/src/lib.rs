@@ -29,6 +29,7 @@ mod spawn;
 mod table;
 mod timers;
 mod wait;
+mod watch;
 
 pub use event::{Event, Reply, Tokens};
 pub use kernel::{Outcome, Rendezvous};
@@ -37,6 +38,7 @@ pub use schedule::{Scheduler, Why};
 pub use spawn::{Spawn, collect, current, exit_event, spawn};
 pub use table::{Error, Stopped, Tasks, for_each_stopped, kill, list, start};
 pub use wait::{Interrupted, rendezvous, sleep_ns, wait, yield_now};
+pub use watch::{Watch, tell_of_failure};
 
 /// Enters the first ready task on this CPU; what runs until now, the boot, is left for ever. Interrupts must be off.
 pub fn enter() -> ! {

@@ -101,7 +101,10 @@ extern "sysv64" fn main(body: usize, argument: usize) -> ! {
     let body: Body = unsafe { core::mem::transmute::<usize, Body>(body) };
     let exit = match unwind::catch(move || body(argument)) {
         Ok(code) => Exit::Returned(code),
-        Err(caught) => Exit::Caught(caught),
+        Err(caught) => {
+            crate::watch::tell_of_failure(&caught);
+            Exit::Caught(caught)
+        }
     };
     leave(exit)
 }

@@ -69,9 +69,6 @@ fn apps(world: &World) -> String {
     names.join(", ")
 }
 
-/// Cells whose frames are the way of a panic, not its place.
-const MACHINERY: [&str; 6] = ["core", "alloc", "runtime", "unwind", "unwinding", "compiler_builtins"];
-
 /// Says how a task ended, if not by itself, and gives its status: 0 is success.
 pub fn report(task: TaskRef, name: &str, exit: &Exit, out: &mut String) -> i32 {
     let caught = match exit {
@@ -87,13 +84,7 @@ pub fn report(task: TaskRef, name: &str, exit: &Exit, out: &mut String) -> i32 {
         let _ = writeln!(out, "task {} ({name}) was killed", number(task));
         return 1;
     }
-    let panic = caught.failure == unwind::Failure::Panic;
-    let place = loader::with_world(|world| {
-        // A panic's places are return addresses: the call stands before them.
-        let named = caught.trace.iter().filter_map(|place| world.name_in_cell(place.cell?, place.offset.saturating_sub(u64::from(panic))));
-        let mut named = named.filter(|named| !panic || !MACHINERY.contains(&named.cell));
-        named.next()
-    });
+    let place = loader::with_world(|world| world.name_failure(caught));
     let place = match place {
         Ok(Some(place)) => format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset),
         _ => String::from("outside of every cell"),

@@ -120,9 +120,10 @@ pub(crate) const UPDATES: Command = Command {
 };
 
 fn updates(call: &mut Call<'_>) -> Result<Done, Failure> {
-    let outcome = |outcome| match outcome {
-        Outcome::Applied => "applied",
-        Outcome::RolledBack => "rolled back",
+    let outcome = |outcome: &Outcome| match outcome {
+        Outcome::Applied => alloc::string::String::from("applied"),
+        Outcome::RolledBack => alloc::string::String::from("rolled back"),
+        Outcome::Failed(why) => alloc::format!("taken back: {why}"),
     };
     if call.has("--json") {
         json::array(call.out, |list| {
@@ -137,7 +138,7 @@ fn updates(call: &mut Call<'_>) -> Result<Done, Failure> {
                     o.field("frames", applied.frames)?;
                     o.field("pause_ns", applied.pause_ns)?;
                     o.field("migrated", applied.migrated)?;
-                    o.field("outcome", outcome(applied.outcome))
+                    o.field("outcome", outcome(&applied.outcome).as_str())
                 });
                 written = written.and(row);
             });
@@ -155,7 +156,7 @@ fn updates(call: &mut Call<'_>) -> Result<Done, Failure> {
             "{number:4} {:.12} -> {:.12}  {count:3} cells  {us:7} us  {}",
             Id(&applied.base),
             Id(&applied.target),
-            outcome(applied.outcome)
+            outcome(&applied.outcome)
         );
         wrong = wrong.and(row);
     })?;

@@ -24,6 +24,7 @@ use state::{Front, Shell};
 use state_db::{Slot, State, cached};
 use step::{Next, Step};
 use sync::Exclusive;
+use task::Tokens;
 
 /// What stands before each line.
 const PROMPT: &str = "delias> ";
@@ -52,12 +53,12 @@ impl Step for ShellLoop {
 }
 
 fn step_once(shell: &mut Shell) -> Next {
-    shell.announce_ended_jobs();
+    let more = shell.announce();
     if let Some(next) = shell.wait_for_front() {
         return next;
     }
     if shell.question.is_some() {
-        return read(shell);
+        return read(shell, more);
     }
     if let Some(command) = shell.next_command() {
         run(shell, command);
@@ -66,12 +67,12 @@ fn step_once(shell: &mut Shell) -> Next {
     if shell.script {
         platform::leave(Leave::PowerOff { status: shell.status });
     }
-    read(shell)
+    read(shell, more)
 }
 
-/// Takes what was typed, up to the end of a line.
-fn read(shell: &mut Shell) -> Next {
-    let prompt = shell.question.as_ref().map_or(PROMPT, |question| question.text);
+/// Takes what was typed, up to the end of a line; waits for that, or for what the system has to say.
+fn read(shell: &mut Shell, more: Tokens) -> Next {
+    let prompt = shell.prompt();
     if !shell.prompted {
         shell.prompted = true;
         let Shell { editor, .. } = shell;
@@ -80,7 +81,7 @@ fn read(shell: &mut Shell) -> Next {
     if shell.input.is_empty()
         && let Some(tokens) = shell.input.fill()
     {
-        return Next::Wait(tokens);
+        return Next::Wait(tokens.and(more));
     }
     let mut echo = input::Echo::default();
     while let Some(byte) = shell.input.next() {

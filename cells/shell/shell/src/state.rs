@@ -72,6 +72,11 @@ impl Shell {
         }
     }
 
+    /// What stands before the line that is being typed.
+    pub fn prompt(&self) -> &'static str {
+        self.question.as_ref().map_or(crate::PROMPT, |question| question.text)
+    }
+
     /// Asks before a line runs. A script has nobody who could answer.
     pub fn ask(&mut self, text: &'static str, line: &'static str) {
         if self.script {
@@ -176,12 +181,27 @@ impl Shell {
         self.status = 0;
     }
 
-    /// Says which apps in the background have ended.
-    pub fn announce_ended_jobs(&mut self) {
+    /// Says which apps in the background have ended, and what the system has to say of itself. What to wait for until
+    /// there is more of that.
+    pub fn announce(&mut self) -> Tokens {
         let mut text = String::new();
         self.jobs.collect(&mut text);
+        let (notice, more) = offers::notice();
+        let typing = self.prompted && notice.is_some();
+        if let Some(notice) = notice {
+            if typing {
+                text.push('\n');
+            }
+            text.push_str(&notice);
+            text.push('\n');
+        }
         if !text.is_empty() {
             console::print!("{text}");
         }
+        if typing {
+            let prompt = self.prompt();
+            self.editor.redraw(prompt, &mut |bytes| crate::show_raw(bytes));
+        }
+        more
     }
 }

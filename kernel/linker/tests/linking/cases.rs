@@ -2,6 +2,7 @@
 
 use crate::support::{
     PLACES,
+    frames,
     elf::{EXEC, Elf, FUNC, GLOBAL, LOCAL, MERGE, OBJECT, R_32S, R_64, R_PC32, R_PLT32, STRINGS, WEAK, WRITE},
     memory::Host,
 };
@@ -258,6 +259,37 @@ fn an_index_of_thunks_leads_to_their_entry() {
     assert_eq!((at + index).wrapping_add_signed(word(index + 12).into()), area.address);
     assert_eq!((at + fde + 8).wrapping_add_signed(word(fde + 8).into()), area.address);
     assert_eq!(word(fde + 12), 0x4000);
+}
+
+/// Functions `f` and, before it in the unwind table, the others.
+fn with_table(others: &[&'static str], padding: u32) -> Elf {
+    let mut elf = Elf::default();
+    let mut table = frames::Table::default();
+    for name in others.iter().copied().chain(["f"]) {
+        let text = elf.section(&format!(".text.{name}"), EXEC, 16, &[0x90; 16]);
+        let function = elf.symbol(name, FUNC | GLOBAL, text, 0, 16);
+        table.add(function, 16, None, function);
+    }
+    // The last entry of a table is padded to a multiple of eight.
+    let entry = table.bytes.len() - 20;
+    table.bytes[entry] += padding as u8;
+    table.bytes.extend(vec![0; padding as usize]);
+    let section = elf.section(".eh_frame", 0, 8, &table.bytes);
+    elf.at(section).relocations = table.relocations;
+    elf
+}
+
+#[test]
+fn a_frame_moves_whatever_padding_its_unwind_table_has() {
+    let mut running = Running::new();
+    let cell = running.link("padded", &with_table(&[], 0));
+    let from = running.at(cell, 0, 0);
+    let object = Object::parse(with_table(&["before"], 4).finish().leak()).expect("the object is whole");
+    let change = Change::Replace { cell, version: "0.2.0", object };
+    let staged = running.graph.stage_changes(vec![change], &|_, _| None, &[], &mut running.memory).expect("it can be linked");
+    let moves = running.graph.moves(&staged);
+    assert_eq!(moves.len(), 1, "{moves:?}");
+    assert_eq!((moves[0].from, moves[0].len), (from, 16));
 }
 
 #[test]

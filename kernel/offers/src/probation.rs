@@ -1,0 +1,131 @@
+//! Probation: for a while after an update, a failure in what it brought takes it back.
+//!
+//! ```text
+//! a task fails ──slot `failures`──▶ noted ──event──▶ the step: is the place in a new copy? ──▶ rollback, and a notice
+//! ```
+//! The note is taken in the task that failed, which may hold anything; what is done about it is done by a loop of its own.
+
+use crate::{
+    apply::take_back,
+    error::Error,
+    history::Outcome,
+    store::{owned, take},
+};
+use alloc::{format, string::{String, ToString}};
+use arrayvec::ArrayString;
+use state_db::{Slot, State, cached, publish};
+use step::{Next, Step};
+use sync::IrqLock;
+use task::{Event, Tokens, Watch};
+use unwind::Caught;
+
+/// How long an update is on probation, in nanoseconds.
+pub const PROBATION_NS: u64 = 10_000_000_000;
+/// How long an update that is under way is waited for, before the step looks again, in nanoseconds.
+const AGAIN_NS: u64 = 50_000_000;
+
+/// A failure that was noted.
+struct Trouble {
+    task: ArrayString<32>,
+    caught: Caught,
+}
+
+/// What lasts.
+#[derive(State)]
+pub struct Probation {
+    trouble: IrqLock<Option<Trouble>>,
+    noted: Event,
+    notice: IrqLock<Option<String>>,
+    /// Moves when there is a notice.
+    told: Event,
+}
+
+cached!(PROBATION: Probation = "offers/probation");
+
+struct Noting;
+
+impl Watch for Noting {
+    fn failed(&self, task: &str, caught: &Caught) {
+        let trouble = Trouble { task: ArrayString::from(task).unwrap_or_default(), caught: caught.clone() };
+        let noted = PROBATION.with(|probation| {
+            // Of several at once the first is as good as any.
+            probation.trouble.lock().get_or_insert(trouble);
+            probation.noted
+        });
+        if let Ok(noted) = noted {
+            noted.bump();
+        }
+    }
+}
+
+struct ProbationLoop;
+
+impl Step for ProbationLoop {
+    fn step(&self) -> Next {
+        let Ok((noted, told)) = PROBATION.with(|probation| (probation.noted, probation.told)) else { return Next::Stop(1) };
+        let moved = noted.token(noted.sequence());
+        let Some(trouble) = PROBATION.with(|probation| probation.trouble.lock().take()).ok().flatten() else {
+            return Next::Wait(moved);
+        };
+        match consider(&trouble) {
+            Ok(None) => Next::Again,
+            Ok(Some(notice)) => {
+                log::warn!("{notice}");
+                if PROBATION.with(|probation| *probation.notice.lock() = Some(notice)).is_ok() {
+                    told.bump();
+                }
+                Next::Again
+            }
+            Err(Error::Busy) => {
+                // Whoever updates now, the failure is considered afterwards.
+                let _ = PROBATION.with(|probation| *probation.trouble.lock() = Some(trouble));
+                Next::Wait(Tokens::at(time::now_ns() + AGAIN_NS))
+            }
+            Err(error) => {
+                log::error!("an update that failed could not be taken back: {error}");
+                Next::Again
+            }
+        }
+    }
+}
+
+/// Takes the last update back, if the failure lies in what it brought and it is on probation; what is to be said of it.
+fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
+    let mut store = take()?;
+    let now_ns = time::now_ns();
+    let last = store.applied.iter().rposition(|applied| applied.outcome == Outcome::Applied);
+    let Some(last) = last.filter(|&last| store.applied[last].at_ns.saturating_add(PROBATION_NS) > now_ns) else { return Ok(None) };
+    let brought = &store.applied[last].copies;
+    let is_new = |place: &unwind::Place| place.cell.is_some_and(|cell| brought.iter().any(|&(new, since)| new == cell && place.copy >= since));
+    if !trouble.caught.trace.iter().any(is_new) {
+        return Ok(None);
+    }
+    let place = loader::with_world(|world| world.name_failure(&trouble.caught))?;
+    let place = place.map_or_else(|| owned("outside of every cell"), |place| {
+        format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset)
+    });
+    let why = format!("task {} failed {place}: {}", trouble.task, trouble.caught);
+    take_back(&mut store, last, Outcome::Failed(why.clone()))?;
+    Ok(Some(format!("update {} was taken back: {why}", store.applied[last].number)))
+}
+
+/// The last notice that nobody has been told of, and the event that moves when there is one.
+pub fn notice() -> (Option<String>, Tokens) {
+    let found = PROBATION.with(|probation| {
+        let token = probation.told.token(probation.told.sequence());
+        (probation.notice.lock().take(), token)
+    });
+    found.unwrap_or_default()
+}
+
+/// Starts the loop and lets failures be told to it.
+pub(crate) fn start() -> Result<(), String> {
+    let sentence = |error: &dyn ToString| error.to_string();
+    let (noted, told) = (Event::new().map_err(|e| sentence(&e))?, Event::new().map_err(|e| sentence(&e))?);
+    let probation = Probation { trouble: IrqLock::new(None), noted, notice: IrqLock::new(None), told };
+    publish("offers/probation", probation).map_err(|e| sentence(&e))?;
+    Slot::<dyn Watch>::bind("failures", &Noting).map_err(|e| sentence(&e))?;
+    let slot = Slot::<dyn Step>::bind("offers/probation", &ProbationLoop).map_err(|e| sentence(&e))?;
+    step::drive("probation", slot).map_err(|e| sentence(&e))?;
+    Ok(())
+}
