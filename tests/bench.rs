@@ -1,10 +1,10 @@
 //! What every test gets, and what tests say when something is not as it should be.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use delias::project::Project;
 use delias::qemu::Machine;
 use delias::session::{Outcome, Session, execute, patience};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +64,12 @@ pub fn soon(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
         thread::sleep(Duration::from_millis(250));
     }
     Ok(())
+}
+
+/// No old copy is left, or soon is none.
+pub fn nothing_old(session: &mut Session) -> Result<()> {
+    let none = soon("no old copy is left", || Ok(session.json("cells --old --json")? == json!([])));
+    none.with_context(|| session.run("cells --old").unwrap_or_default())
 }
 
 /// The names in `cells --json`.

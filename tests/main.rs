@@ -8,12 +8,15 @@
 
 mod apps;
 mod bench;
+mod edits;
 mod exec;
 mod machine;
 mod refusals;
 mod reseat;
 mod shell;
 mod transcripts;
+mod updates;
+mod workbench;
 
 use anyhow::{Context, Result, bail};
 use bench::{Bench, Test};
@@ -50,7 +53,7 @@ struct Arguments {
 }
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, transcripts::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, transcripts::TESTS, updates::TESTS]
         .into_iter()
         .flatten()
         .collect()
@@ -135,7 +138,7 @@ fn apart(test: &Test, image: &Path, patience: Option<&str>) -> Verdict {
     let start = Instant::now();
     let program = std::env::current_exe().context("this program's own path cannot be told")?;
     let mut command = Command::new(program);
-    command.args(["--one", test.name, "--image"]).arg(image).env_remove("ONLY");
+    command.args(["--one", test.name, "--image"]).arg(image).env_remove("ONLY").env("CARGO_TERM_QUIET", "true");
     if let Some(seconds) = patience {
         command.env("DELIAS_PATIENCE_S", seconds);
     }

@@ -1,9 +1,7 @@
 //! Every plank is replaced by a second copy of itself, and nothing changes.
 
-use crate::bench::{Bench, Test, address, cell_names, equal, soon};
+use crate::bench::{Bench, Test, address, cell_names, equal, nothing_old};
 use anyhow::{Context, Result, ensure};
-use delias::session::Session;
-use serde_json::json;
 
 pub const TESTS: &[Test] = &[
     Test { name: "cells-verify", limit_s: 180, run: verify },
@@ -12,10 +10,6 @@ pub const TESTS: &[Test] = &[
     Test { name: "reseat-under-load", limit_s: 300, run: under_load },
     Test { name: "reseat-keeps-memory", limit_s: 400, run: keeps_memory },
 ];
-
-fn nothing_old(session: &mut Session) -> Result<()> {
-    soon("no old copy is left", || Ok(session.json("cells --old --json")? == json!([])))
-}
 
 fn verify(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;

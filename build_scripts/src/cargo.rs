@@ -4,6 +4,7 @@
 //! Every path comes from cargo's own messages; the shape of its target folder is not relied on beyond "our target's
 //! files lie under a folder with the target's name".
 
+use crate::overlay;
 use crate::project::{Project, TARGET, Toolchain};
 use crate::wrapper;
 use anyhow::{Context, Result, bail, ensure};
@@ -94,6 +95,10 @@ fn target_command(project: &Project, toolchain: &Toolchain, name: &str) -> Resul
         "-Zjson-target-spec",
     ]);
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(project, toolchain)?);
+    match overlay::library(project, toolchain)? {
+        Some(source) => command.env(overlay::SOURCE, source),
+        None => command.env_remove(overlay::SOURCE),
+    };
     command.env("RUSTC_WRAPPER", project.build("delias"));
     command.env(wrapper::SWITCH, "1");
     Ok(command)
@@ -117,6 +122,10 @@ fn rustflags(project: &Project, toolchain: &Toolchain) -> Result<String> {
     // The last that fits counts, so the most general comes first.
     remap(&project.root, "/delias");
     remap(&toolchain.sysroot.join("lib/rustlib/src/rust"), "/rust");
+    // It lies inside the workspace, whose sources have relative paths.
+    let library = overlay::folder(project);
+    remap(library.strip_prefix(&project.root).unwrap_or(&library), "/rust/library");
+    remap(&library, "/rust/library");
     for index in registry_sources()? {
         remap(&index, "/dep");
     }

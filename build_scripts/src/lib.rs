@@ -12,6 +12,7 @@
 //! archive, iso, image   what is booted      builds    builds that are kept, to start a difference from
 //! running   systems that run, to be found   channel   the way into one
 //! update    offering what differs           watch     saved sources become running code
+//! overlay   the library's source, with changes of our own
 //! voyage    from an earlier commit to the tree, by updates
 //! ```
 #![forbid(unsafe_code)]
@@ -30,6 +31,7 @@ pub mod host_tests;
 pub mod hosted;
 pub mod image;
 pub mod iso;
+pub mod overlay;
 pub mod project;
 pub mod qemu;
 pub mod report;

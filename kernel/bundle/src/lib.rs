@@ -2,7 +2,8 @@
 //! has proved about them from the debug information of both builds.
 //!
 //! The host only offers. What can be checked in the running system is checked there again: base id, object hashes, the
-//! target id over all cells, every symbol and relocation.
+//! target id over all cells, every symbol and relocation. What cannot be (which function leads on which) is guarded against
+//! damage by a hash over the whole; against malice, by who may open the channel.
 #![no_std]
 
 extern crate alloc;
@@ -12,7 +13,9 @@ use manifest::{Hosted, Service};
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// Bytes of the BLAKE3 hash at the end.
+const HASH_BYTES: usize = 32;
 
 /// What the difference is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +115,9 @@ pub enum Error {
     /// Bytes follow the bundle.
     #[error("{0} bytes follow the bundle")]
     Trailing(usize),
+    /// It is not what was written.
+    #[error("the bundle of {0} bytes is cut or damaged: it has not the hash that stands at its end")]
+    Damaged(usize),
 }
 
 impl Bundle {
@@ -120,10 +126,17 @@ impl Bundle {
     /// # Errors
     /// [`Error`].
     pub fn read(bytes: &[u8]) -> Result<Bundle, Error> {
-        let (bundle, rest) = postcard::take_from_bytes::<Bundle>(bytes).map_err(Error::Malformed)?;
-        if bundle.format != FORMAT {
-            return Err(Error::Format { found: bundle.format });
+        let (payload, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(Error::Damaged(bytes.len()))?;
+        // The format stands first in every format.
+        match postcard::take_from_bytes::<u32>(payload) {
+            Ok((FORMAT, _)) => {}
+            Ok((found, _)) => return Err(Error::Format { found }),
+            Err(error) => return Err(Error::Malformed(error)),
         }
+        if blake3::hash(payload).as_bytes() != hash {
+            return Err(Error::Damaged(bytes.len()));
+        }
+        let (bundle, rest) = postcard::take_from_bytes::<Bundle>(payload).map_err(Error::Malformed)?;
         if !rest.is_empty() {
             return Err(Error::Trailing(rest.len()));
         }
@@ -135,7 +148,10 @@ impl Bundle {
     /// # Errors
     /// [`Error::Malformed`], if memory runs out.
     pub fn write(&self) -> Result<Vec<u8>, Error> {
-        postcard::to_allocvec(self).map_err(Error::Malformed)
+        let mut bytes = postcard::to_allocvec(self).map_err(Error::Malformed)?;
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        Ok(bytes)
     }
 }
 

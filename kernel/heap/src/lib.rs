@@ -44,7 +44,8 @@ pub fn allocate_zeroed(layout: Layout) -> *mut u8 {
     object
 }
 
-/// Gives an object back.
+/// Gives an object back. Its bytes become zeros: whoever looks through memory for pointers would else find them in the
+/// part of a later object that is never written, and take them for pointers that are kept.
 ///
 /// # Safety
 /// It was allocated here with this layout and is not used any more.
@@ -52,6 +53,8 @@ pub fn allocate_zeroed(layout: Layout) -> *mut u8 {
 /// # Panics
 /// If it is not out, as far as that can be seen.
 pub unsafe fn free(object: *mut u8, layout: Layout) {
+    // SAFETY: the caller's: it is an object of that many bytes, and nobody uses it.
+    unsafe { object.write_bytes(0, layout.size()) };
     match class::of(layout) {
         // SAFETY: the caller's.
         Some(class) => unsafe { root::give(object, class) },

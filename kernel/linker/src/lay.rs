@@ -380,8 +380,9 @@ impl<'s, 'a> Lay<'s, 'a> {
     fn reserve(&mut self, len: u64, align: u64) -> Result<u64, Error> {
         let base = self.old.places.constants;
         let address = round_up(base + self.constant_bytes.len() as u64, align);
-        // Nothing has no place of its own, but needs an address that is not null and not another's.
-        let end = within("constants", address, len.max(1), self.next.ends.constants)?;
+        // A byte stays between two: a pointer to the end of one must not look like one to the next. So what has no bytes
+        // has an address of its own, too.
+        let end = within("constants", address, len + 1, self.next.ends.constants)?;
         self.constant_bytes.resize((end - base) as usize, 0);
         Ok(address)
     }

@@ -140,13 +140,20 @@ impl<'a> Graph<'a> {
         spans.flat_map(|(address, len, _)| traps(Span { address: address.get(), len })).collect()
     }
 
-    /// Gives up what has not been reached.
-    pub fn give_up(&mut self, reached: &Reached) {
+    /// Gives up what has not been reached; `old` are the copies that stay, whose books forget it too.
+    pub fn give_up<'o>(&mut self, reached: &Reached, old: impl Iterator<Item = &'o mut Replaced<'a>>)
+    where
+        'a: 'o,
+    {
         for shared in self.loose().all().filter(|&shared| !reached.keeps(shared)) {
             match shared {
                 Shared::Thunk(number) => self.thunks.give_up(number),
                 Shared::Constant(number) => self.constants.give_up(number),
             }
+        }
+        // A number that is free will be another thunk's.
+        for copy in old {
+            copy.orphans.retain(|&number| reached.keeps(Shared::Thunk(number)));
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{
     error::Error,
     history::{Applied, Before, Outcome},
     offer::{check, refusals},
-    store::{Bytes, REMEMBERED, Store, owned, shared, take},
+    store::{Bytes, REMEMBERED, Store, owned, take},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use bundle::{Bundle, Follow, What};
@@ -42,7 +42,7 @@ pub fn apply() -> Result<Done, Error> {
         for hosted in &bundle.hosted {
             world.graph.allow_hosted(&hosted.symbol);
         }
-        let wanted = wanted(&bundle)?;
+        let wanted = wanted(&store, &bundle)?;
         transact(world, &mut store, wanted, bundle.target_id)
     });
     match outcome {
@@ -99,11 +99,11 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
 }
 
 /// What an offer wants.
-pub(crate) fn wanted(bundle: &Bundle) -> Result<Vec<Wanted>, Error> {
+pub(crate) fn wanted(store: &Store, bundle: &Bundle) -> Result<Vec<Wanted>, Error> {
     let want = |change: &bundle::Change| {
         let to = match change.what {
             What::Remove => None,
-            What::Add | What::Replace => Some((change.version.clone(), change.object_hash, Bytes::Offered(shared(&change.object)?))),
+            What::Add | What::Replace => Some((change.version.clone(), change.object_hash, store.keep(change.object_hash, &change.object)?)),
         };
         Ok(Wanted { name: change.name.clone(), to, follow: change.follow.clone() })
     };
@@ -165,7 +165,7 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     for want in &wanted {
         if let (Some((_, hash, bytes)), Some(cell)) = (&want.to, world.graph.find(&want.name)) {
             world.hashes[cell.0 as usize] = *hash;
-            store.lend(&world.graph.cell(cell).unit, bytes);
+            store.lend(&world.graph.cell(cell).unit, *hash, bytes);
         }
     }
     store.sweep();

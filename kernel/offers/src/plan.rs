@@ -47,7 +47,7 @@ pub struct Plan {
 /// Stages an offer and lets go of it: cells that would get a new copy, and words that would be written.
 fn rehearse(world: &World, store: &mut Store, bundle: &Bundle) -> Result<(usize, usize), Error> {
     // Units made of the wanted bytes go before the bytes do.
-    let wanted = wanted(bundle)?;
+    let wanted = wanted(store, bundle)?;
     let stage = prepare(world, store, &wanted)?.stage(world)?;
     let words = world.graph.patches(stage.staged()).map_err(update::Error::from)?.len();
     Ok((stage.cells(), words))

@@ -38,7 +38,7 @@ pub(crate) struct Store {
     pub offer: Option<Box<Bundle>>,
     pub applied: VecDeque<Applied>,
     /// Bytes of offered objects, for as long as a unit borrows them.
-    lent: Vec<(Weak<Unit<'static>>, Arc<[u8]>)>,
+    lent: Vec<(Weak<Unit<'static>>, [u8; 32], Arc<[u8]>)>,
     /// Names and versions of cells that came with offers.
     names: Vec<Box<str>>,
 }
@@ -90,27 +90,40 @@ impl Store {
     }
 
     /// Keeps bytes for a unit.
-    pub fn lend(&mut self, unit: &Arc<Unit<'static>>, bytes: &Bytes) {
+    pub fn lend(&mut self, unit: &Arc<Unit<'static>>, hash: [u8; 32], bytes: &Bytes) {
         if let Bytes::Offered(bytes) = bytes {
-            self.lent.push((Arc::downgrade(unit), bytes.clone()));
+            self.lent.push((Arc::downgrade(unit), hash, bytes.clone()));
+        }
+    }
+
+    /// An object's bytes, kept once however often it is offered.
+    pub fn keep(&self, hash: [u8; 32], bytes: &[u8]) -> Result<Bytes, Error> {
+        let lent = self.lent.iter().filter(|(_, known, _)| *known == hash).map(|(.., bytes)| bytes);
+        let before = self.applied.iter().flat_map(|applied| &applied.before).filter_map(|before| match &before.was {
+            Some((_, known, Bytes::Offered(bytes))) if *known == hash => Some(bytes),
+            _ => None,
+        });
+        match lent.chain(before).next() {
+            Some(known) => Ok(Bytes::Offered(known.clone())),
+            None => shared(bytes).map(Bytes::Offered),
         }
     }
 
     /// Gives bytes back that no unit borrows any more.
     pub fn sweep(&mut self) {
-        self.lent.retain(|(unit, _)| unit.strong_count() > 0);
+        self.lent.retain(|(unit, ..)| unit.strong_count() > 0);
         self.lent.shrink_to_fit();
     }
 
     /// The bytes of a running cell's object.
     pub fn bytes_of(&self, unit: &Arc<Unit<'static>>) -> Bytes {
-        let lent = self.lent.iter().find(|(borrower, _)| core::ptr::eq(borrower.as_ptr(), Arc::as_ptr(unit)));
-        lent.map_or(Bytes::Archive(unit.object.bytes), |(_, bytes)| Bytes::Offered(bytes.clone()))
+        let lent = self.lent.iter().find(|(borrower, ..)| core::ptr::eq(borrower.as_ptr(), Arc::as_ptr(unit)));
+        lent.map_or(Bytes::Archive(unit.object.bytes), |(.., bytes)| Bytes::Offered(bytes.clone()))
     }
 }
 
 /// A copy of bytes, or an error instead of a panic when memory is short.
-pub(crate) fn shared(bytes: &[u8]) -> Result<Arc<[u8]>, Error> {
+fn shared(bytes: &[u8]) -> Result<Arc<[u8]>, Error> {
     // The standard library has no fallible way to make an `Arc` of a slice: the room is asked for first.
     let mut probe: Vec<u8> = Vec::new();
     probe.try_reserve_exact(bytes.len() + 64).map_err(|_| Error::OutOfMemory(bytes.len()))?;

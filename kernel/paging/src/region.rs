@@ -14,7 +14,9 @@ const PRESENT: u64 = Flags::PRESENT.bits();
 /// An owned run of pages. Dropping it unmaps them everywhere and gives the frames, and tables left empty, back.
 #[derive(Debug)]
 pub struct Region {
-    address: u64,
+    /// Number of the first page. Not its address: whoever looks through memory for pointers must not take an owner's record
+    /// for a user.
+    first: u64,
     pages: usize,
     origin: Origin,
     /// Whether empty tables are given back; those of the arena are kept for ever.
@@ -24,7 +26,7 @@ pub struct Region {
 impl Region {
     /// Maps `pages` zeroed frames, writable, at `address`, a page's first.
     pub fn new(address: u64, pages: usize, origin: Origin, prune: bool) -> Result<Region, Error> {
-        let mut region = Region { address, pages: 0, origin, prune };
+        let mut region = Region { first: address / PAGE, pages: 0, origin, prune };
         for page in 0..pages as u64 {
             // On an error the region that was made so far is dropped, and with it what it mapped.
             root().lock().map_new(address + page * PAGE, origin)?;
@@ -49,11 +51,11 @@ impl Region {
                 return Err(Error::NotMapped(address));
             }
         }
-        Ok(Region { address, pages, origin, prune })
+        Ok(Region { first: address / PAGE, pages, origin, prune })
     }
 
     pub fn address(&self) -> u64 {
-        self.address
+        self.first * PAGE
     }
 
     pub fn pages(&self) -> usize {
@@ -61,20 +63,20 @@ impl Region {
     }
 
     pub fn range(&self) -> Range<u64> {
-        self.address..self.address + self.pages as u64 * PAGE
+        self.address()..self.address() + self.pages as u64 * PAGE
     }
 
     /// What the pages hold.
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: mapped for as long as `self` lives, any content is a valid `u8`, and writers need `&mut self` or are the
         // applier, which stops everybody.
-        unsafe { core::slice::from_raw_parts(self.address as *const u8, self.pages * PAGE as usize) }
+        unsafe { core::slice::from_raw_parts(self.address() as *const u8, self.pages * PAGE as usize) }
     }
 
     /// What the pages hold; the caller knows that all are writable.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: mapped, writable, and owned by `self` alone.
-        unsafe { core::slice::from_raw_parts_mut(self.address as *mut u8, self.pages * PAGE as usize) }
+        unsafe { core::slice::from_raw_parts_mut(self.address() as *mut u8, self.pages * PAGE as usize) }
     }
 
     /// Gives some of the pages another access.
@@ -82,7 +84,7 @@ impl Region {
         if pages.start > pages.end || pages.end > self.pages {
             return Err(Error::Pages { from: pages.start, to: pages.end, pages: self.pages });
         }
-        let range = self.address + pages.start as u64 * PAGE..self.address + pages.end as u64 * PAGE;
+        let range = self.address() + pages.start as u64 * PAGE..self.address() + pages.end as u64 * PAGE;
         for address in range.clone().step_by(PAGE as usize) {
             let mut state = root().lock();
             let root = state.root;
@@ -96,7 +98,7 @@ impl Region {
     /// Splits the run: `self` keeps the first `at` pages, the rest is returned.
     pub fn split_off(&mut self, at: usize) -> Region {
         assert!(at > 0 && at < self.pages, "a mapping of {} pages cannot be split at {at}", self.pages);
-        let rest = Region { address: self.address + at as u64 * PAGE, pages: self.pages - at, ..*self };
+        let rest = Region { first: self.first + at as u64, pages: self.pages - at, ..*self };
         self.pages = at;
         rest
     }

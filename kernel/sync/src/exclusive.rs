@@ -29,7 +29,7 @@ impl<T> Exclusive<T> {
     /// Takes the value, unless somebody has it.
     pub fn try_take(&self) -> Option<ExclusiveGuard<'_, T>> {
         // Acquire: what the last one did is seen.
-        (!self.taken.swap(true, Ordering::Acquire)).then_some(ExclusiveGuard(self))
+        (!self.taken.swap(true, Ordering::Acquire)).then(|| ExclusiveGuard(self))
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::atomic::Ordering;
-use sync::{IrqLock, IrqOff, PreemptGuard, PreemptLock};
+use sync::{Exclusive, IrqLock, IrqOff, PreemptGuard, PreemptLock};
 
 fn depth() -> u32 {
     platform::cpu().preempt_depth.load(Ordering::Relaxed)
@@ -85,6 +85,17 @@ fn a_panic_under_a_lock_releases_it_and_the_cpu() {
     assert!(support::interrupts_on());
     assert_eq!(depth(), 0);
     assert!(irq.try_lock().is_some() && preempt.try_lock().is_some());
+}
+
+#[test]
+fn who_comes_second_does_not_open_the_door() {
+    let value = Exclusive::new(5);
+    let first = value.try_take();
+    assert!(first.is_some());
+    assert!(value.try_take().is_none());
+    assert!(value.try_take().is_none(), "the second who came has opened it");
+    drop(first);
+    assert_eq!(value.try_take().as_deref(), Some(&5));
 }
 
 #[test]

@@ -39,7 +39,8 @@ impl fmt::Display for Failure {
                     (false, true) => "write",
                     (false, false) => "read",
                 };
-                write!(f, "page fault: {what} at {address:#x}")
+                let how = if error & 1 != 0 { ", which is mapped otherwise" } else { "" };
+                write!(f, "page fault: {what} at {address:#x}{how}")
             }
             Failure::Fault { vector, error, .. } => write!(f, "{} (error {error:#x})", exception(vector)),
         }

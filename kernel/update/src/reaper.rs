@@ -50,8 +50,10 @@ pub extern "Rust" fn delias_service_reaper(_: &str) -> Result<(), String> {
 pub(crate) fn look_soon() {
     // Before the start there was no update.
     let left = REAPER.with(|reaper| {
-        reaper.pause_ns.store(FIRST_NS, Ordering::Relaxed);
-        reaper.due_ns.store(time::now_ns() + FIRST_NS, Ordering::Relaxed);
+        let soon_ns = time::now_ns() + FIRST_NS;
+        // A look that is due sooner stays so, however often there are updates.
+        let due_ns = if reaper.pause_ns.swap(FIRST_NS, Ordering::Relaxed) == 0 { u64::MAX } else { reaper.due_ns.load(Ordering::Relaxed) };
+        reaper.due_ns.store(due_ns.min(soon_ns), Ordering::Relaxed);
         reaper.left
     });
     if let Ok(left) = left {

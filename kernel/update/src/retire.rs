@@ -42,7 +42,7 @@ pub fn retire(world: &mut World) -> Result<Retired, Error> {
     let mut errand = Box::new(Errand::Scan(Scan::new(world)));
     meeting::meet(&mut errand)?;
     let Errand::Scan(scan) = *errand else { return Ok(Retired::default()) };
-    let held: Vec<Shared> = scan.loose.all().zip(&scan.found).filter(|(_, found)| **found).map(|(shared, _)| shared).collect();
+    let held: Vec<Shared> = scan.loose.all().zip(&scan.found).filter(|(_, found)| **found != 0).map(|(shared, _)| shared).collect();
     let framed: Vec<bool> = scan.frames.iter().map(Option::is_some).collect();
     let old: Vec<&Replaced<'static>> = world.old.iter().map(|old| &old.replaced).collect();
     let reached = world.graph.reach(&held, &old, &framed, &Running);
@@ -62,12 +62,12 @@ pub fn retire(world: &mut World) -> Result<Retired, Error> {
         return Ok(retired);
     }
     write(world, words, world.running_map(stays))?;
-    world.graph.give_up(&reached);
     let mut at = 0;
     world.old.retain(|_| {
         at += 1;
         stays(at - 1)
     });
+    world.graph.give_up(&reached, world.old.iter_mut().map(|old| &mut old.replaced));
     let graph = &world.graph;
     world.shared.retain(|mapping| graph.uses_shared(mapping.range().start, mapping.range().end));
     Ok(retired)

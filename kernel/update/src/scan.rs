@@ -14,6 +14,8 @@ use loader::World;
 use task::Stopped;
 
 const WORD: usize = 8;
+/// Stands for "in the interrupt table".
+const GATE: u64 = 1;
 
 /// A frame of a task in an old copy.
 #[derive(Clone, Debug)]
@@ -27,8 +29,8 @@ pub(crate) struct Held {
 #[derive(Debug)]
 pub(crate) struct Scan {
     pub loose: Loose,
-    /// By place in `loose`.
-    pub found: Vec<bool>,
+    /// By place in `loose`: where a word was found that refers to it; 0 if none was.
+    pub found: Vec<u64>,
     /// Text of the old copies, in the world's order: start and length.
     old: Vec<(u64, u64)>,
     /// By old copy: a frame in it.
@@ -48,7 +50,7 @@ impl Scan {
         let old: Vec<(u64, u64)> = world.old.iter().map(|old| old.replaced.placement.text).map(|text| (text.address, text.len)).collect();
         let archive = world.archive.bytes.as_ptr_range();
         Scan {
-            found: vec![false; loose.len()],
+            found: vec![0; loose.len()],
             loose,
             frames: vec![None; old.len()],
             old,
@@ -60,7 +62,7 @@ impl Scan {
 
     /// Looks. False if it was given up, as `note` says.
     pub fn run(&mut self) -> bool {
-        self.found.fill(false);
+        self.found.fill(0);
         self.frames.fill(None);
         self.look.fill(0);
         self.note = None;
@@ -72,7 +74,7 @@ impl Scan {
         if self.note.is_some() {
             return false;
         }
-        interrupts::each_gate(|address| self.word(address));
+        interrupts::each_gate(|address| self.word(address, GATE));
         self.choose_frames();
         self.memory();
         true
@@ -170,14 +172,15 @@ impl Scan {
             // SAFETY: the caller's: mapped, aligned to a word, and nobody writes to it.
             let word = unsafe { (at as *const u64).read() };
             if word.wrapping_sub(CONSTANTS.start) <= THUNKS.end - CONSTANTS.start {
-                self.word(word);
+                self.word(word, at);
             }
         }
     }
 
-    fn word(&mut self, word: u64) {
+    /// A word that was found at an address.
+    fn word(&mut self, word: u64, address: u64) {
         for at in self.loose.at(word) {
-            self.found[at] = true;
+            self.found[at] = address;
         }
     }
 }

@@ -118,7 +118,14 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         generics.make_where_clause().predicates.push(bound);
     }
     let (parameters, arguments, bounds) = generics.split_for_impl();
+    // The object says which version it was compiled with: the difference of two builds sees that it changed.
+    let mark = quote::format_ident!("STATE_VERSION_OF_{ident}");
     Ok(quote! {
+        const _: () = {
+            #[used]
+            #[allow(non_upper_case_globals)]
+            static #mark: u32 = #version;
+        };
         #[automatically_derived]
         impl #parameters ::state_db::State for #ident #arguments #bounds {
             const NAME: &'static str = #name;

@@ -381,7 +381,7 @@ fn without_room_nothing_is_linked() {
     let constants = Places { constants: PLACES.constants + PAGE, ..whole };
     assert_eq!(
         refused(constants, 1 << 20),
-        "no room in the constants: 5000 bytes from 0xffffffff88000000 end behind 0xffffffff88001000"
+        "no room in the constants: 5001 bytes from 0xffffffff88000000 end behind 0xffffffff88001000"
     );
     let thunks = Places { thunks: PLACES.thunks, ..whole };
     assert_eq!(

@@ -1,0 +1,79 @@
+//! `core` and `alloc` with changes of our own: files below `cfg/library/` stand in the place of those of the toolchain's
+//! library source, `cfg/library/core/src/option.rs` for `library/core/src/option.rs`.
+//!
+//! The whole library is then compiled from a copy, `build/library/`, under the same paths in debug information, so that
+//! whatever is not changed compiles to the same objects as from the toolchain's own source.
+
+use crate::project::{Project, Toolchain, replace};
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The variable that tells cargo where the library's source lies, in place of the sysroot.
+pub const SOURCE: &str = "__CARGO_TESTS_ONLY_SRC_ROOT";
+
+/// The files of a folder, relative to it, sorted.
+fn files(folder: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![folder.to_path_buf()];
+    while let Some(next) = todo.pop() {
+        for entry in fs::read_dir(&next).with_context(|| format!("cannot list {}", next.display()))? {
+            let path = entry.with_context(|| format!("cannot list {}", next.display()))?.path();
+            if path.is_dir() {
+                todo.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap_or(&path).to_path_buf());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Where the copy lies, whether there is one or not.
+pub fn folder(project: &Project) -> PathBuf {
+    project.build("library")
+}
+
+/// The library's source with the changes of `cfg/library/`; nothing if there are none.
+///
+/// # Errors
+/// A file of the overlay has no counterpart in the library, or the copy cannot be made.
+pub fn library(project: &Project, toolchain: &Toolchain) -> Result<Option<PathBuf>> {
+    let overlay = project.cfg("library");
+    let changed = if overlay.is_dir() { files(&overlay)? } else { BTreeSet::new() };
+    let copy = folder(project);
+    if changed.is_empty() && !copy.is_dir() {
+        return Ok(None);
+    }
+    let original = toolchain.sysroot.join("lib/rustlib/src/rust/library");
+    if let Some(stray) = changed.iter().find(|file| !original.join(file).is_file()) {
+        bail!("cfg/library/{} stands for nothing: the library has no file {0}", stray.display());
+    }
+    if !copy.is_dir() {
+        let begun = copy.with_extension("new");
+        // Of an attempt that was interrupted.
+        let _ = fs::remove_dir_all(&begun);
+        let status = Command::new("cp").args(["-RL", "--"]).args([&original, &begun]).status().context("cannot start cp")?;
+        ensure!(status.success(), "{} cannot be copied", original.display());
+        fs::rename(&begun, &copy).with_context(|| format!("cannot rename {}", begun.display()))?;
+    }
+    // What was changed the last time and is not any more becomes the original again.
+    let list = project.build("library.changed");
+    let before = fs::read_to_string(&list).unwrap_or_default();
+    for file in before.lines().map(PathBuf::from).filter(|file| !changed.contains(file)) {
+        put(&original.join(&file), &copy.join(&file))?;
+    }
+    for file in &changed {
+        put(&overlay.join(file), &copy.join(file))?;
+    }
+    let lines: String = changed.iter().map(|file| format!("{}\n", file.display())).collect();
+    replace(&list, lines.as_bytes())?;
+    Ok(Some(copy))
+}
+
+fn put(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    replace(to, &bytes).map(|_| ())
+}

@@ -1,0 +1,246 @@
+//! Updates of a running system by differences of real builds.
+
+use crate::bench::{Bench, Test, contains, equal, nothing_old, soon};
+use crate::edits::{self, Edit, Expected, Random};
+use crate::workbench::Workbench;
+use anyhow::{Context, Result, bail, ensure};
+use bundle::{Bundle, Verdict};
+use delias::diff;
+use delias::qemu::{Machine, variable};
+use delias::session::Session;
+use serde_json::json;
+use std::path::PathBuf;
+
+pub const TESTS: &[Test] = &[
+    Test { name: "update-campaign", limit_s: 1500, run: campaign },
+    Test { name: "update-keeps-memory", limit_s: 900, run: keeps_memory },
+    Test { name: "update-bundles", limit_s: 900, run: bundles },
+    Test { name: "update-probation", limit_s: 900, run: probation },
+];
+
+/// What runs beside the updates and would notice.
+const LOAD: [&str; 6] = ["load send", "load receive", "load timer", "subject", "count", "spin"];
+
+/// How many edits a campaign makes at least.
+const EDITS: usize = 44;
+
+/// A system that was booted from a build of the workbench, and the builds it has run.
+struct Voyage {
+    session: Session,
+    /// Id and folder of what runs, and of what ran before each update that was applied.
+    builds: Vec<(String, PathBuf)>,
+}
+
+impl Voyage {
+    fn boot(bench: &Bench, workbench: &Workbench) -> Result<Voyage> {
+        let (image, folder) = workbench.build()?;
+        let session = Session::boot(&bench.project, &folder, &Machine::default())?;
+        Ok(Voyage { session, builds: vec![(image.id, folder)] })
+    }
+
+    fn id(&self) -> Result<&str> {
+        Ok(&self.builds.last().context("nothing runs")?.0)
+    }
+
+    fn check_id(&mut self) -> Result<()> {
+        let expected = self.id()?.to_owned();
+        equal("the running id", &self.session.json("cells --json")?["running_id"], &json!(expected))?;
+        ensure!(self.session.succeeds("cells --verify")?, "cells --verify failed: {}", self.session.transcript());
+        Ok(())
+    }
+
+    /// Offers the difference to a build, and gives it.
+    fn offer(&mut self, folder: &PathBuf) -> Result<Bundle> {
+        let bundle = diff::between(&self.builds.last().context("nothing runs")?.1, folder)?;
+        self.session.channel()?.offer(&bundle.write()?)?;
+        Ok(bundle)
+    }
+
+    /// Builds an edit and does what must be done with it. Whether it runs.
+    fn sail(&mut self, workbench: &Workbench, edit: &Edit) -> Result<bool> {
+        let built = workbench.build();
+        if edit.expected == Expected::NoBuild {
+            ensure!(built.is_err(), "it was built");
+            return Ok(false);
+        }
+        let (image, folder) = built?;
+        if image.id == self.id()? {
+            return Ok(false);
+        }
+        let bundle = self.offer(&folder)?;
+        self.session.run("update --dry-run")?;
+        self.check_id()?;
+        let said = self.session.run("update --yes")?;
+        match (edit.expected, &bundle.verdict) {
+            (Expected::Applied, Verdict::Code | Verdict::Data) => {
+                contains(&said, "applied")?;
+                self.builds.push((image.id, folder));
+            }
+            (Expected::Refused(words), Verdict::Refused(reasons)) => {
+                let reasons = reasons.join("; ");
+                words.iter().try_for_each(|word| contains(&reasons, word))?;
+                words.iter().try_for_each(|word| contains(&said, word))?;
+            }
+            (expected, verdict) => bail!("expected {expected:?}, found {verdict:?}"),
+        }
+        self.check_id()?;
+        Ok(matches!(edit.expected, Expected::Applied))
+    }
+
+    /// Takes the last update back.
+    fn back(&mut self) -> Result<()> {
+        let said = self.session.run("rollback")?;
+        contains(&said, "taken back")?;
+        self.builds.pop();
+        self.check_id()
+    }
+}
+
+/// At least 40 edits of all kinds on one running system, in an order that `SEED` decides; half of those that are applied
+/// are taken back.
+fn campaign(bench: &Bench) -> Result<()> {
+    let seed = variable("SEED").map_or(Ok(1), |text| text.parse().context("SEED is no number"))?;
+    sail_through(bench, seed).with_context(|| format!("SEED={seed}"))
+}
+
+fn sail_through(bench: &Bench, seed: u64) -> Result<()> {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut workbench = Workbench::open(&bench.project)?;
+    let mut voyage = Voyage::boot(bench, &workbench)?;
+    for app in LOAD {
+        contains(&voyage.session.run(&format!("run {app} &"))?, app.split(' ').next().unwrap_or_default())?;
+    }
+    let mut order: Vec<&Edit> = Vec::new();
+    while order.len() < EDITS {
+        let mut round: Vec<&Edit> = edits::all().collect();
+        while !round.is_empty() {
+            order.push(round.swap_remove(random.below(round.len() as u64) as usize));
+        }
+    }
+    order.truncate(EDITS);
+    order.push(&edits::LIBRARY);
+    for (number, edit) in order.into_iter().enumerate() {
+        workbench.begin();
+        let made = (edit.make)(&mut workbench, &mut random).and_then(|()| voyage.sail(&workbench, edit));
+        let applied = made.with_context(|| format!("edit {}, {}", number + 1, edit.name))?;
+        if !applied {
+            workbench.undo()?;
+        } else if random.below(2) == 0 {
+            workbench.undo()?;
+            voyage.back().with_context(|| format!("edit {}, {}, taken back", number + 1, edit.name))?;
+        }
+    }
+    let tasks = voyage.session.run("ps")?;
+    for app in ["load", "subject", "count", "spin"] {
+        let wanted = LOAD.iter().filter(|line| line.split(' ').next() == Some(app)).count();
+        let found = tasks.lines().filter(|line| line.split_whitespace().nth(1) == Some(app)).count();
+        ensure!(found == wanted, "of {wanted} tasks {app} {found} are left: {tasks}\n{}", voyage.session.transcript());
+    }
+    for line in tasks.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|name| ["load", "subject", "count", "spin"].contains(&name))) {
+        let number = line.split_whitespace().next().unwrap_or_default().to_owned();
+        voyage.session.run(&format!("kill {number}"))?;
+    }
+    nothing_old(&mut voyage.session)
+}
+
+/// After 200 updates there and back memory is where it was.
+fn keeps_memory(bench: &Bench) -> Result<()> {
+    let mut workbench = Workbench::open(&bench.project)?;
+    let mut voyage = Voyage::boot(bench, &workbench)?;
+    let base = voyage.builds[0].1.clone();
+    workbench.begin();
+    let mut random = Random(77);
+    for name in ["a constant", "a static that others refer to", "a closure above live ones", "a body of the shell, while it updates", "a body of the heap"] {
+        let edit = edits::all().find(|edit| edit.name == name).with_context(|| format!("there is no edit {name}"))?;
+        (edit.make)(&mut workbench, &mut random)?;
+    }
+    let (image, target) = workbench.build()?;
+    let (there, back) = (diff::between(&base, &target)?.write()?, diff::between(&target, &base)?.write()?);
+    let mut after = Vec::new();
+    for round in 0..100 {
+        for bundle in [&there, &back] {
+            voyage.session.channel()?.offer(bundle)?;
+            contains(&voyage.session.run("update --yes")?, "applied").with_context(|| format!("round {round}"))?;
+        }
+        // The list of updates has an end, which must have been reached.
+        if round == 39 || round == 99 {
+            nothing_old(&mut voyage.session)?;
+            after.push(voyage.session.json("mem --json")?);
+        }
+    }
+    equal("the id", &voyage.session.json("cells --json")?["running_id"], &json!(voyage.builds[0].0))?;
+    ensure!(image.id != voyage.builds[0].0, "the edits changed nothing");
+    equal("memory after 200 updates, beside after 80", &after[1], &after[0])
+}
+
+/// 2,000 bundles that are cut, changed, replayed or meant for another system: all are refused and nothing changes.
+fn bundles(bench: &Bench) -> Result<()> {
+    let mut workbench = Workbench::open(&bench.project)?;
+    let mut voyage = Voyage::boot(bench, &workbench)?;
+    let base = voyage.builds[0].1.clone();
+    let mut random = Random(4711);
+    workbench.begin();
+    let edit = edits::all().find(|edit| edit.name == "a function's body").context("there is no such edit")?;
+    (edit.make)(&mut workbench, &mut random)?;
+    let target = workbench.build()?.1;
+    let good = diff::between(&base, &target)?.write()?;
+    let mut channel = voyage.session.channel()?;
+    channel.offer(&good)?;
+    channel.withdraw()?;
+    let before = (voyage.session.json("cells --json")?["running_id"].clone(), voyage.session.json("mem --json")?);
+    for round in 0..2000 {
+        let mut bad = good.clone();
+        match random.below(4) {
+            0 => bad.truncate(random.below(good.len() as u64) as usize),
+            1 => bad.extend((0..=random.below(40)).map(|_| random.below(256) as u8)),
+            2 => {
+                let at = random.below(bad.len() as u64) as usize;
+                bad[at] ^= 1 << random.below(8);
+            }
+            _ => {
+                let (from, to) = (random.below(bad.len() as u64) as usize, random.below(bad.len() as u64) as usize);
+                let part = bad[from..(from + 64).min(bad.len())].to_vec();
+                bad.splice(to..(to + part.len()).min(bad.len()), part);
+            }
+        }
+        if bad != good {
+            ensure!(channel.offer(&bad).is_err(), "round {round}: a damaged bundle was taken");
+        }
+    }
+    let away = diff::between(&target, &base)?.write()?;
+    let error = channel.offer(&away).err().context("an offer with another base was taken")?;
+    contains(&format!("{error:#}"), "starts from")?;
+    soon("memory is as it was", || Ok(voyage.session.json("mem --json")? == before.1))?;
+    equal("the id", voyage.session.json("cells --json")?["running_id"].clone(), before.0)?;
+    // The right one, replayed after it was applied, has another base.
+    channel.offer(&good)?;
+    contains(&voyage.session.run("update --yes")?, "applied")?;
+    let error = channel.offer(&good).err().context("a replayed offer was taken")?;
+    contains(&format!("{error:#}"), "starts from")
+}
+
+/// New code that panics is taken back by itself, whether it is an app's or the shell's own.
+fn probation(bench: &Bench) -> Result<()> {
+    let mut workbench = Workbench::open(&bench.project)?;
+    let mut voyage = Voyage::boot(bench, &workbench)?;
+    let base = voyage.builds[0].0.clone();
+    let cases = [
+        ("cells/shell/commands/src/system.rs", "let text = call.words.join(\" \");", "echo boom", "commands::system::echo"),
+        ("cells/apps/hello/src/lib.rs", "console::println!(\"Hello from a cell.\");", "run hello", "delias_app_hello"),
+    ];
+    for (file, at, line, function) in cases {
+        workbench.begin();
+        workbench.edit(file, at, &format!("{at}\n    if core::hint::black_box(true) {{ panic!(\"new code\") }}"))?;
+        let (_, folder) = workbench.build()?;
+        voyage.offer(&folder)?;
+        contains(&voyage.session.run("update --yes")?, "applied")?;
+        voyage.session.run(line)?;
+        soon("the update is taken back", || Ok(voyage.session.json("cells --json")?["running_id"] == json!(base)))?;
+        let updates = voyage.session.run("updates")?;
+        contains(&updates, "taken back")?;
+        contains(&updates, function)?;
+        ensure!(voyage.session.succeeds(line)?, "`{line}` does not work again");
+        workbench.undo()?;
+    }
+    voyage.check_id()
+}
