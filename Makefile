@@ -5,7 +5,7 @@
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tool image iso run exec update watch voyage test audit fmt lint doc clean
+.PHONY: help setup tool image iso run exec update watch bench voyage test audit fmt lint doc clean
 
 # The compiler that setup found, and nothing of the surroundings in its way. Progress goes to standard error, so that
 # standard output is what the command prints.
@@ -52,6 +52,9 @@ update: tool ## offer what differs to the running system, where `update` applies
 
 watch: tool ## every saved source becomes running code
 	$(call delias,watch)
+
+bench: tool ## what parts of an update cost, in instructions
+	$(call delias,bench)
 
 voyage: tool ## boot an earlier commit, FROM=REV, and sail to this tree by updates
 	$(call delias,voyage)

@@ -41,11 +41,11 @@ pub fn run(project: &Project) -> Result<ExitCode> {
     })
 }
 
-/// Boots the image in a folder by PVH, lets the guest run the lines in `CMD`, passes on what it prints, and returns its status.
+/// Boots the image in a folder by PVH, counting instructions if `icount` says so too, lets the guest run the lines in `CMD`, passes on what it prints, and returns its status.
 ///
 /// # Errors
 /// There is no `CMD`, or QEMU cannot start the machine.
-pub fn exec(project: &Project, image: &Path, command: Option<String>) -> Result<ExitCode> {
+pub fn exec(project: &Project, image: &Path, command: Option<String>, icount: bool) -> Result<ExitCode> {
     let Some(lines) = command.or_else(|| qemu::variable("CMD")) else {
         bail!("nothing to run: give the shell's lines, make exec CMD='help; uptime'")
     };
@@ -60,7 +60,8 @@ pub fn exec(project: &Project, image: &Path, command: Option<String>) -> Result<
         "the lines and `exec=` take {len} bytes, at most {COMMAND_LINE_BYTES} are taken over"
     );
     let boot = Boot::Direct { image: image.to_path_buf(), command_line };
-    let mut machine = Machine::from_environment()?.command(project, &boot)?;
+    let machine = Machine::from_environment()?;
+    let mut machine = Machine { icount: icount || machine.icount, ..machine }.command(project, &boot)?;
     let mut child = machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start QEMU")?;
     let errors = child.stderr.take().context("QEMU has no standard error")?;
     // Until the pipe ends, which is when QEMU does.

@@ -3,9 +3,12 @@
 //! `build/builds/ID/` holds what `delias diff` reads of a build folder, as hard links: since every file of a build is
 //! written anew and renamed, a link keeps what was, and what two builds have in common is there once.
 
-use crate::image::Image;
+use crate::archive;
+use crate::diff::side;
+use crate::image::{Image, ImageCell};
 use crate::project::Project;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -59,9 +62,68 @@ pub fn find(project: &Project, id: &str) -> Option<PathBuf> {
     folder.join("cells.tar").is_file().then_some(folder)
 }
 
+/// A cell that runs: its name, and its object's hash in hexadecimal.
+pub type Running = (String, String);
+
+/// Puts a build together that was never made as a whole: each cell from a kept build that has it. So it is after an update of
+/// one cell alone.
+///
+/// # Errors
+/// A cell's object is in no build that was kept, or what comes of it has another id than `id`.
+pub fn compose(project: &Project, id: &str, cells: &[Running]) -> Result<PathBuf> {
+    let mut homes: HashMap<Running, (PathBuf, ImageCell)> = HashMap::new();
+    let entries = fs::read_dir(project.build("builds")).context("no build was kept")?;
+    let mut last: Option<(SystemTime, PathBuf, Image)> = None;
+    for folder in entries.flatten().map(|entry| entry.path()) {
+        let Ok(text) = fs::read(folder.join("image.json")) else { continue };
+        let Ok(mut image) = serde_json::from_slice::<Image>(&text) else { continue };
+        for cell in image.cells.drain(..) {
+            homes.insert((cell.name.clone(), cell.object.clone()), (folder.clone(), cell));
+        }
+        let time = used(&folder);
+        if last.as_ref().is_none_or(|(newest, ..)| *newest < time) {
+            last = Some((time, folder, image));
+        }
+    }
+    let (_, template, mut image) = last.context("no build was kept")?;
+    let mut manifest = side::manifest_of(&template)?;
+    manifest.cells.clear();
+    let target = folder(project, id);
+    let begun = target.with_extension("new");
+    // Of an attempt that was interrupted.
+    let _ = fs::remove_dir_all(&begun);
+    fs::create_dir_all(begun.join("cells")).with_context(|| format!("cannot create {}", begun.display()))?;
+    for running in cells {
+        let (home, row) = homes.remove(running).with_context(|| format!("the running cell {} is in no build that was kept", running.0))?;
+        for name in [format!("cells/{}.o", row.name), format!("cells/{}.debug.o", row.name)] {
+            link(&home.join(&name), &begun.join(&name))?;
+        }
+        let object_hash = *blake3::Hash::from_hex(&row.object).ok().context("a kept build is damaged")?.as_bytes();
+        manifest.cells.push(manifest::Cell { name: row.name.clone(), version: row.version.clone(), object_hash, boot: row.boot, own: row.own });
+        image.cells.push(row);
+    }
+    manifest.cells.sort_by(|a, b| a.name.cmp(&b.name));
+    let input = manifest::image_id_input(manifest.cells.iter().map(|cell| (cell.key(), &cell.object_hash)), &manifest.toolchain);
+    manifest.image_id = *blake3::hash(input.as_bytes()).as_bytes();
+    image.id = blake3::Hash::from(manifest.image_id).to_hex().to_string();
+    ensure!(image.id == id, "the running cells together have the id {}, but the system says {id}", image.id);
+    let head = manifest.write().context("the manifest cannot be written")?;
+    let write = |name: &str, bytes: &[u8]| fs::write(begun.join(name), bytes).with_context(|| format!("cannot write {name}"));
+    write("cells.tar", &archive::pack(&[(manifest::FILE.to_owned(), &head)])?)?;
+    write("image.json", &serde_json::to_vec_pretty(&image)?)?;
+    write("used", b"")?;
+    link(&template.join("nano_core"), &begun.join("nano_core"))?;
+    fs::rename(&begun, &target).with_context(|| format!("cannot rename {}", begun.display()))?;
+    Ok(target)
+}
+
+/// When a build was used last.
+fn used(folder: &Path) -> SystemTime {
+    fs::metadata(folder.join("used")).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 fn forget_oldest(project: &Project) {
     let Ok(entries) = fs::read_dir(project.build("builds")) else { return };
-    let used = |path: &Path| fs::metadata(path.join("used")).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builds: Vec<(SystemTime, PathBuf)> =
         entries.flatten().map(|entry| entry.path()).map(|path| (used(&path), path)).collect();
     builds.sort();

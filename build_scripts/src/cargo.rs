@@ -9,6 +9,7 @@ use crate::project::{Project, TARGET, Toolchain};
 use crate::wrapper;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -224,8 +225,9 @@ fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts
         let stem = rmeta.file_stem().unwrap_or_default().to_string_lossy();
         let dep_info = rmeta.with_file_name(format!("{}.d", stem.strip_prefix("lib").unwrap_or(&stem)));
         let version = package_version(&id).with_context(|| format!("the package id {id} has no version"))?.to_owned();
-        // Ids escape blanks and the like, as URLs do.
-        let own = id.replace("%20", " ").starts_with(&own_prefix);
+        // Ids escape blanks and the like, as URLs do. The library's copy lies in build/.
+        let id = id.replace("%20", " ");
+        let own = id.strip_prefix(&own_prefix).is_some_and(|folder| !folder.starts_with("build/"));
         libraries.push(Library { name: target.crate_name(), version, own, rlib: rlib.clone(), dep_info });
     }
     let Some(boot_program) = boot_program else { bail!("cargo built no {BOOT_PROGRAM}") };
@@ -294,6 +296,17 @@ impl UnitGraph {
             }
         }
         (0..seen.len()).filter(|&i| seen[i]).collect()
+    }
+
+    /// By crate name: the crates of our target that a crate depends on.
+    pub fn depends(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut depends: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (index, unit) in self.units.iter().enumerate().filter(|(index, _)| self.is_cell(*index)) {
+            let on = unit.dependencies.iter().map(|d| d.index).filter(|&i| i != index && self.is_cell(i));
+            let on = on.map(|i| self.units[i].target.crate_name());
+            depends.entry(unit.target.crate_name()).or_default().extend(on);
+        }
+        depends
     }
 
     /// The unit of the program that boots.

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use linker::{Kind, Object};
 use manifest::{Manifest, Service};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
@@ -58,6 +59,9 @@ pub struct ImageCell {
     /// BLAKE3 of the source files, hexadecimal; empty if they cannot be told.
     #[serde(default)]
     pub source: String,
+    /// The cells that its crate depends on.
+    #[serde(default)]
+    pub depends: Vec<String>,
 }
 
 impl Image {
@@ -153,7 +157,7 @@ pub fn build(project: &Project) -> Result<Image> {
     replace(&project.build("cells.tar"), &archive::write(&manifest, &cells)?)?;
     strip(project, &artifacts)?;
     iso::build(project)?;
-    let image = describe(project, &manifest, &cells, &libraries)?;
+    let image = describe(project, &manifest, &cells, &libraries, &graph.depends())?;
     replace(&project.build("image.json"), &serde_json::to_vec_pretty(&image)?)?;
     builds::keep(project, &image)?;
     replace(&stamp_path, &serde_json::to_vec_pretty(&Stamp { inputs, extracted })?)?;
@@ -224,7 +228,13 @@ fn source(project: &Project, library: &Library) -> Option<String> {
     Some(hasher.finalize().to_hex().to_string())
 }
 
-fn describe(project: &Project, manifest: &Manifest, cells: &[CellObject], libraries: &[Library]) -> Result<Image> {
+fn describe(
+    project: &Project,
+    manifest: &Manifest,
+    cells: &[CellObject],
+    libraries: &[Library],
+    depends: &BTreeMap<String, BTreeSet<String>>,
+) -> Result<Image> {
     let hex = |hash: &[u8; 32]| blake3::Hash::from(*hash).to_hex().to_string();
     let mut rows = Vec::new();
     for cell in cells {
@@ -247,6 +257,7 @@ fn describe(project: &Project, manifest: &Manifest, cells: &[CellObject], librar
                 .find(|library| library.name == cell.cell.name)
                 .and_then(|library| source(project, library))
                 .unwrap_or_default(),
+            depends: depends.get(&cell.cell.name).into_iter().flatten().cloned().collect(),
         });
     }
     let nano_core = fs::metadata(project.build("nano_core")).context("build/nano_core is missing")?.len();

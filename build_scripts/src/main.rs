@@ -33,6 +33,8 @@ enum Commands {
         #[arg(long)]
         image: Option<PathBuf>,
     },
+    /// Measure in a booted system what parts of an update cost, in instructions
+    Bench,
     /// Build, and offer what differs to the system that runs
     Update {
         /// Apply it at once; the variable APPLY=1 says the same
@@ -129,7 +131,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                     project.build("")
                 }
             };
-            boot::exec(&project, &folder, cmd)
+            boot::exec(&project, &folder, cmd, false)
+        }
+        Commands::Bench => {
+            image::build(&project)?;
+            boot::exec(&project, &project.build(""), Some("bench update".to_owned()), true)
         }
         Commands::Update { apply } => {
             let asked = qemu::variable("APPLY");

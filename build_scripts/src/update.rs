@@ -7,6 +7,7 @@ use crate::channel::Channel;
 use crate::diff::{self, report};
 use crate::image::{self, Image};
 use crate::project::Project;
+use crate::session::json_lines;
 use crate::{builds, running};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Verdict};
@@ -38,14 +39,26 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
         return Ok(None);
     }
     let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
-    let Some(old) = builds::find(project, &running) else {
-        bail!(
-            "{} runs, of which no build is kept here, so its difference to {} cannot be told: boot a build of this tree with `make run`",
-            short(&running),
-            short(&target.id)
-        )
+    let old = match builds::find(project, &running) {
+        Some(folder) => folder,
+        None => builds::compose(project, &running, &cells(channel)?).with_context(|| {
+            format!(
+                "{} runs, of which no build is kept here, so its difference to {} cannot be told: boot a build of this tree with `make run`",
+                short(&running),
+                short(&target.id)
+            )
+        })?,
     };
     diff::between(&old, &new).map(Some)
+}
+
+/// The cells that run.
+fn cells(channel: &mut Channel) -> Result<Vec<builds::Running>> {
+    let ran = channel.run("cells --json")?;
+    let list = json_lines(&ran.text).pop().context("the system does not list its cells")?;
+    let rows = list["cells"].as_array().context("the system does not list its cells")?;
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    rows.iter().map(|row| Some((text(&row["name"])?, text(&row["object"])?))).collect::<Option<_>>().context("a cell has no name or hash")
 }
 
 fn short(id: &str) -> &str {

@@ -66,6 +66,10 @@ fn members(subject: &Subject) -> Result<Vec<Member>> {
         let wanted = graph.is_cell(unit) || Some(unit) == graph.boot_program().ok();
         let Some(folder) = folder_of(graph, unit).filter(|_| wanted) else { continue };
         let Ok(folder) = folder.strip_prefix(&root).map(Path::to_path_buf) else { continue };
+        // The library's copy is no member.
+        if folder.starts_with("build") {
+            continue;
+        }
         found.push(Member { unit, name: graph.units[unit].target.crate_name(), folder });
     }
     ensure!(!found.is_empty(), "cargo's plan has no member of the workspace");

@@ -102,11 +102,13 @@ fn difference(old: &Layout, new: &Layout) -> String {
     let key = |part: &Part| (part.what, part.name.clone());
     let of = |layout: &Layout| layout.parts.iter().map(|part| (key(part), part.clone())).collect::<BTreeMap<_, _>>();
     let (old, new) = (of(old), of(new));
-    let mut notes = Vec::new();
+    // What came and went says more than what moved because of it; the size comes before both.
+    let (mut notes, mut moved) = (Vec::new(), Vec::new());
     for (key, was) in &old {
         match new.get(key) {
             Some(is) if is == was => {}
-            Some(is) => notes.push(changed_part(was, is)),
+            Some(is) if was.what == What::Size || was.ty != is.ty => notes.push(changed_part(was, is)),
+            Some(is) => moved.push(changed_part(was, is)),
             None => notes.push(format!("{} gone", noun(was))),
         }
     }
@@ -117,6 +119,7 @@ fn difference(old: &Layout, new: &Layout) -> String {
             notes.push(format!("{} new{place}", noun(is)));
         }
     }
+    notes.extend(moved);
     const MOST: usize = 5;
     if notes.len() > MOST {
         let more = notes.len() - MOST;

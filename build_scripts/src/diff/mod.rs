@@ -6,6 +6,7 @@
 //! code        canonical code of a function                     coroutines            code that belongs to a type
 //! follow      which functions lead on                          verdict               code, data, or refused
 //! reasons     why an object differs                            report                for people and for scripts
+//! along       which changes belong together
 //! ```
 //! Objects that differ are the difference. Of those, and of every other cell whose debug information differs, types are
 //! compared: a cell that only keeps a reference to a type has the same bytes when the type changes. If one did, the debug
@@ -13,6 +14,7 @@
 //!
 //! It proves what it says only as far as debug information goes: a change of meaning is in no layout.
 
+pub mod along;
 pub mod code;
 pub mod coroutines;
 pub mod debug;
@@ -91,6 +93,10 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         services: target.manifest.services.clone(),
         boot_pending: nano_core(old)? != nano_core(new)?,
     };
+    let along = along::along([&base, &target], &bundle.changes);
+    for (change, along) in bundle.changes.iter_mut().zip(along) {
+        change.along = along;
+    }
     if base.manifest.toolchain != target.manifest.toolchain {
         let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
         bundle.verdict = Verdict::Refused(vec![format!(
@@ -125,6 +131,7 @@ fn changes(base: &Files, target: &Files) -> Vec<Change> {
         reasons: Vec::new(),
         follow: Vec::new(),
         not_followed: Vec::new(),
+        along: Vec::new(),
         own: false,
     };
     let mut changes = Vec::new();

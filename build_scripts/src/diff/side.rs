@@ -24,6 +24,8 @@ pub struct Files {
     objects: Vec<Aligned>,
     /// What each cell was compiled from, as `image.json` has it.
     sources: HashMap<String, String>,
+    /// The cells that each cell's crate depends on, as `image.json` has it.
+    pub depends: HashMap<String, Vec<String>>,
 }
 
 /// The part of `image.json` that is read here.
@@ -37,6 +39,8 @@ struct Described {
     name: String,
     #[serde(default)]
     source: String,
+    #[serde(default)]
+    depends: Vec<String>,
 }
 
 impl Files {
@@ -61,9 +65,14 @@ impl Files {
         // It only helps to say why; without it there is less to say.
         let description = fs::read(folder.join("image.json")).ok();
         let description = description.and_then(|text| serde_json::from_slice::<Description>(&text).ok());
-        let rows = description.into_iter().flat_map(|description| description.cells);
-        let sources = rows.filter(|row| !row.source.is_empty()).map(|row| (row.name, row.source)).collect();
-        Ok(Files { folder: folder.to_path_buf(), manifest, objects, sources })
+        let (mut sources, mut depends) = (HashMap::new(), HashMap::new());
+        for row in description.into_iter().flat_map(|description| description.cells) {
+            if !row.source.is_empty() {
+                sources.insert(row.name.clone(), row.source);
+            }
+            depends.insert(row.name, row.depends);
+        }
+        Ok(Files { folder: folder.to_path_buf(), manifest, objects, sources, depends })
     }
 
     /// Whether a cell was compiled from the same source as in another build; nothing if that cannot be told.
@@ -92,7 +101,10 @@ impl Files {
 }
 
 /// The manifest at the beginning of a folder's archive; the rest of it is not read.
-fn manifest_of(folder: &Path) -> Result<Manifest> {
+///
+/// # Errors
+/// There is no archive, or it is none.
+pub fn manifest_of(folder: &Path) -> Result<Manifest> {
     let path = folder.join("cells.tar");
     let file = File::open(&path).with_context(|| format!("cannot read {}: `make image` writes it", path.display()))?;
     let mut archive = tar::Archive::new(file);

@@ -13,7 +13,7 @@ use manifest::{Hosted, Service};
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 
@@ -71,6 +71,8 @@ pub struct Change {
     pub follow: Vec<Follow>,
     /// Functions whose pointers stay on old code: what is printed as *not followed*.
     pub not_followed: Vec<String>,
+    /// Other cells that change and must come with it: they depend on it, or it on them.
+    pub along: Vec<String>,
     /// A member of the workspace.
     pub own: bool,
 }

@@ -4,6 +4,7 @@ use crate::{
     error::Error,
     history::{Applied, Before, Outcome},
     offer::{check, refusals},
+    part::part,
     store::{Bytes, REMEMBERED, Store, owned, take},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -27,35 +28,38 @@ pub(crate) struct Prepared {
     follow: BTreeMap<u32, BTreeMap<String, String>>,
 }
 
-/// Applies the offer that waits.
+/// Applies the offer that waits, or of it `only` one cell; how many cells changed, and what that did.
 ///
 /// # Errors
 /// [`Error`]; then nothing has changed, and the offer still waits.
-pub fn apply() -> Result<Done, Error> {
+pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     let mut store = take()?;
-    let Some(bundle) = store.offer.take() else { return Err(Error::Nothing) };
+    let Some(offer) = store.offer.take() else { return Err(Error::Nothing) };
     let outcome = with_world(|world| {
-        check(world, &bundle)?;
-        if !refusals(&bundle).is_empty() {
-            return Err(Error::Refused(refusals(&bundle).join("; ")));
+        check(world, &offer)?;
+        let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
+        let bundle = part.as_ref().unwrap_or(&offer);
+        if !refusals(bundle).is_empty() {
+            return Err(Error::Refused(refusals(bundle).join("; ")));
         }
         for hosted in &bundle.hosted {
             world.graph.allow_hosted(&hosted.symbol);
         }
-        let wanted = wanted(&store, &bundle)?;
+        let wanted = wanted(&store, bundle)?;
         transact(world, &mut store, wanted, bundle.target_id)
     });
     match outcome {
         Ok(Ok((done, applied))) => {
+            let cells = applied.cells.len();
             remember(&mut store, applied);
-            Ok(done)
+            Ok((cells, done))
         }
         Ok(Err(error)) => {
-            store.offer = Some(bundle);
+            store.offer = Some(offer);
             Err(error)
         }
         Err(error) => {
-            store.offer = Some(bundle);
+            store.offer = Some(offer);
             Err(error.into())
         }
     }
@@ -173,9 +177,9 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     let copies = wanted.iter().filter_map(of).collect();
     let number = store.applied.back().map_or(1, |last| last.number + 1);
     let cells = wanted.into_iter().map(|want| want.name).collect();
-    let Done { words, frames, rendezvous_ns, .. } = done;
+    let Done { words, frames, pause_ns, .. } = done;
     let at_ns = time::now_ns();
-    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns: rendezvous_ns, migrated: 0, outcome: Outcome::Applied, before };
+    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated: 0, outcome: Outcome::Applied, before };
     Ok((done, applied))
 }
 

@@ -61,6 +61,17 @@ pub enum Error {
         /// What would run.
         found: Short,
     },
+    /// The offer has nothing for this cell.
+    #[error("the offer has nothing for cell {0}; `update --dry-run` shows what it has")]
+    NotOffered(String),
+    /// The cell cannot be updated alone.
+    #[error("cell {cell} cannot be updated alone: with it must come {others}; `update` applies all")]
+    Along {
+        /// The cell.
+        cell: String,
+        /// The others.
+        others: String,
+    },
     /// The host has found that it cannot be applied to a running system.
     #[error("{0}")]
     Refused(String),

@@ -43,7 +43,7 @@ pub struct Applied {
     pub words: usize,
     /// Frames of tasks that were led to new copies.
     pub frames: usize,
-    /// From the first try of the rendezvous to the end, in nanoseconds.
+    /// How long no task ran, in nanoseconds.
     pub pause_ns: u64,
     /// Values that were migrated.
     pub migrated: usize,

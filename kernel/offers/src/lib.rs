@@ -19,6 +19,7 @@ mod apply;
 mod error;
 mod history;
 mod offer;
+mod part;
 mod plan;
 mod planks;
 mod probation;

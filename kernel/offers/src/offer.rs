@@ -5,7 +5,7 @@ use crate::{
     store::take,
 };
 use alloc::{boxed::Box, string::String, vec::Vec};
-use bundle::{Bundle, Verdict, What};
+use bundle::{Bundle, Change, Verdict, What};
 use loader::{World, with_world};
 use manifest::{Cell, image_id_input};
 
@@ -47,14 +47,23 @@ pub(crate) fn check(world: &World, bundle: &Bundle) -> Result<(), Error> {
     if bundle.toolchain != world.archive.manifest.toolchain {
         return Err(Error::Toolchain);
     }
+    let found = id_with(world, &bundle.changes, &bundle.toolchain)?;
+    if found != bundle.target_id {
+        return Err(Error::Target { target: Short(bundle.target_id), found: Short(found) });
+    }
+    Ok(())
+}
+
+/// The id of what would run with some changes.
+pub(crate) fn id_with(world: &World, changes: &[Change], toolchain: &str) -> Result<[u8; 32], Error> {
     let mut cells: Vec<(String, &str, [u8; 32])> = world
         .graph
         .cells()
         .map(|(id, cell)| (key(cell.name, cell.version), cell.name, world.hashes.get(id.0 as usize).copied().unwrap_or_default()))
         .collect();
-    for (number, change) in bundle.changes.iter().enumerate() {
+    for (number, change) in changes.iter().enumerate() {
         let refuse = |what, why| Err(Error::Cell { cell: change.name.clone(), what, why });
-        if bundle.changes[..number].iter().any(|other| other.name == change.name) {
+        if changes[..number].iter().any(|other| other.name == change.name) {
             return refuse("changes", "it has changed already");
         }
         let at = cells.iter().position(|(_, name, _)| *name == change.name);
@@ -70,12 +79,8 @@ pub(crate) fn check(world: &World, bundle: &Bundle) -> Result<(), Error> {
             }
         }
     }
-    let input = image_id_input(cells.iter().map(|(key, _, hash)| (key.clone(), hash)), &bundle.toolchain);
-    let found = *blake3::hash(input.as_bytes()).as_bytes();
-    if found != bundle.target_id {
-        return Err(Error::Target { target: Short(bundle.target_id), found: Short(found) });
-    }
-    Ok(())
+    let input = image_id_input(cells.iter().map(|(key, _, hash)| (key.clone(), hash)), toolchain);
+    Ok(*blake3::hash(input.as_bytes()).as_bytes())
 }
 
 fn key(name: &str, version: &str) -> String {

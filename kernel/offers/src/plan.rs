@@ -4,6 +4,7 @@ use crate::{
     apply::{prepare, wanted},
     error::Error,
     offer::{check, refusals},
+    part::part,
     store::{Store, take},
 };
 use alloc::{string::String, vec::Vec};
@@ -53,17 +54,19 @@ fn rehearse(world: &World, store: &mut Store, bundle: &Bundle) -> Result<(usize,
     Ok((stage.cells(), words))
 }
 
-/// The plan of the offer that waits. Everything that can be refused is refused here; nothing is changed.
+/// The plan of the offer that waits, or of it `only` for one cell. Everything that can be refused is refused here; nothing is changed.
 ///
 /// # Errors
 /// [`Error`].
-pub fn plan() -> Result<Plan, Error> {
+pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
     let mut store = take()?;
-    let Some(bundle) = store.offer.take() else { return Err(Error::Nothing) };
+    let Some(offer) = store.offer.take() else { return Err(Error::Nothing) };
     let planned = with_world(|world| -> Result<Plan, Error> {
-        check(world, &bundle)?;
-        let refused = refusals(&bundle).to_vec();
-        let (copies, words) = if refused.is_empty() { rehearse(world, &mut store, &bundle)? } else { (0, 0) };
+        check(world, &offer)?;
+        let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
+        let bundle = part.as_ref().unwrap_or(&offer);
+        let refused = refusals(bundle).to_vec();
+        let (copies, words) = if refused.is_empty() { rehearse(world, &mut store, bundle)? } else { (0, 0) };
         let cells = bundle.changes.iter().map(|change| Planned {
             what: change.what,
             name: change.name.clone(),
@@ -82,6 +85,6 @@ pub fn plan() -> Result<Plan, Error> {
         };
         Ok(plan)
     });
-    store.offer = Some(bundle);
+    store.offer = Some(offer);
     planned?
 }

@@ -18,6 +18,7 @@
 extern crate alloc;
 
 mod error;
+mod measure;
 mod meeting;
 mod plan;
 mod reaper;
@@ -27,6 +28,7 @@ mod scan;
 mod transaction;
 
 pub use error::Error;
+pub use measure::{Cost, empty_rendezvous, exchange, look};
 pub use meeting::start;
 pub use reseat::reseat;
 pub use retire::{Retired, has_left, retire};

@@ -51,6 +51,8 @@ pub(crate) struct Met {
     pub tries: u32,
     /// When it was first tried, in nanoseconds since boot.
     pub started_ns: u64,
+    /// How long the last try took, while which no task ran, in nanoseconds.
+    pub pause_ns: u64,
 }
 
 /// Tries the rendezvous until it succeeds, for a while.
@@ -59,9 +61,10 @@ pub(crate) fn meet(errand: &mut Errand) -> Result<Met, Error> {
     let mut tries = 0;
     loop {
         tries += 1;
+        let tried_ns = time::now_ns();
         let answered = task::rendezvous(core::ptr::from_mut(errand) as u64);
         if answered != answer::LATER {
-            return Ok(Met { answered, tries, started_ns });
+            return Ok(Met { answered, tries, started_ns, pause_ns: time::now_ns() - tried_ns });
         }
         if time::now_ns() - started_ns > DEADLINE_NS {
             let (task, why) = errand.note().map_or_else(Default::default, |note| (note.task.to_string(), note.why.to_string()));

@@ -14,7 +14,7 @@ use task::{Event, Tokens};
 
 /// The first look after an update, and the longest wait between two, in nanoseconds.
 const FIRST_NS: u64 = 200_000_000;
-const LONGEST_NS: u64 = 60_000_000_000;
+const LONGEST_NS: u64 = 4_000_000_000;
 
 /// What the reaper knows.
 #[derive(State)]

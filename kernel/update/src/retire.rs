@@ -31,6 +31,12 @@ pub fn has_left(world: &World) -> bool {
     !world.old.is_empty() || !world.graph.loose().is_empty()
 }
 
+/// Looks through memory and does nothing about it; how long no task ran, in nanoseconds.
+pub(crate) fn look_once(world: &World) -> Result<u64, Error> {
+    let mut errand = Box::new(Errand::Scan(Scan::new(world)));
+    Ok(meeting::meet(&mut errand)?.pause_ns)
+}
+
 /// Looks for what still refers to what updates have left behind, and gives the rest back.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ use paging::CodeMapping;
 const FRAMES: usize = 2048;
 const MOST_FRAMES: usize = 1 << 20;
 /// Address space for the applier's copy.
-const BLOB_BYTES: u64 = PAGE;
+pub(crate) const BLOB_BYTES: u64 = PAGE;
 
 /// What a change did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Done {
     pub tries: u32,
     /// From the first try to the end, in nanoseconds.
     pub rendezvous_ns: u64,
+    /// Of that, how long the try took that succeeded: no task ran meanwhile.
+    pub pause_ns: u64,
 }
 
 /// A change that has been staged: everything that can be refused has been. Dropping it leaves nothing.
@@ -84,6 +86,7 @@ impl Stage {
             frames: plan.frames,
             tries: met.tries,
             rendezvous_ns: time::now_ns() - met.started_ns,
+            pause_ns: met.pause_ns,
         };
         let mut pinned = plan.pinned;
         pinned.sort_unstable();
@@ -101,7 +104,7 @@ pub(crate) fn write(world: &mut World, words: Vec<Word>, map: Box<loader::Map>) 
 }
 
 /// Lets the blob write the words, and the frames of tasks in the moved functions of `old` text.
-fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, moves: &[Move], old: &[(u64, u64)], blob: CodeMapping) -> Result<(Plan, Met), Error> {
+pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, moves: &[Move], old: &[(u64, u64)], blob: CodeMapping) -> Result<(Plan, Met), Error> {
     let root = (&raw const platform::roots().text_map) as u64;
     words.push(Word { address: root, old: world.map.root(), new: map.root(), width: 8 });
     let mut room = FRAMES;
@@ -148,7 +151,7 @@ fn old_text(world: &World, staged: &Staged<'static>) -> Vec<(u64, u64)> {
 }
 
 /// Copies the applier to a page of its own.
-fn place_blob(address: u64) -> Result<CodeMapping, paging::Error> {
+pub(crate) fn place_blob(address: u64) -> Result<CodeMapping, paging::Error> {
     let mut page = paging::map_code(address, 1)?;
     let blob = applier::blob();
     if let Some(bytes) = page.bytes_mut().and_then(|bytes| bytes.get_mut(..blob.len())) {

@@ -33,7 +33,7 @@ impl<'a> Call<'a> {
 }
 
 /// What the shell does after a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// The next one.
     Now,
@@ -44,7 +44,7 @@ pub enum Done {
         /// What is asked.
         question: &'static str,
         /// The line.
-        line: &'static str,
+        line: String,
     },
     /// The next one when this app has ended.
     When(TaskRef),

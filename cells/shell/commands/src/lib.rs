@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod apps;
+mod bench;
 mod call;
 mod cells;
 mod failure;
@@ -40,6 +41,7 @@ pub struct Command {
 /// All commands, sorted by name.
 pub const COMMANDS: &[Command] = &[
     cells::ADDR,
+    bench::BENCH,
     cells::CELLS,
     cells::DEPS,
     system::ECHO,

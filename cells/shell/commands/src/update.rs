@@ -11,8 +11,8 @@ use offers::{Outcome, Plan};
 
 pub(crate) const UPDATE: Command = Command {
     name: "update",
-    usage: Usage { flags: &[flag("--yes"), flag("--dry-run"), flag("--json")], ..Usage::NOTHING },
-    about: "shows what the host offers and what it would change, asks, and applies it; --yes does not ask, --dry-run only shows",
+    usage: Usage { words: &["[CELL]"], flags: &[flag("--yes"), flag("--dry-run"), flag("--json")], ..Usage::NOTHING },
+    about: "shows what the host offers, or of it one cell, and what it would change, asks, and applies it; --yes does not ask, --dry-run only shows",
     run: update,
 };
 
@@ -21,17 +21,21 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
     if yes && dry {
         return Err(Failure::new(format_args!("--yes and --dry-run ask for different things; give one of them")));
     }
+    let only = call.words.first().copied();
     if !yes {
-        let plan = offers::plan()?;
+        let plan = offers::plan(only)?;
         if json { plan_json(&plan, call)? } else { show(&plan, call)? }
         return match (dry || json, plan.refused.is_empty()) {
             (true, _) => Ok(Done::Now),
-            (false, true) => Ok(Done::Ask { question: "apply it? [y/N] ", line: "update --yes" }),
+            (false, true) => Ok(Done::Ask {
+                question: "apply it? [y/N] ",
+                line: only.map_or_else(|| "update --yes".into(), |cell| alloc::format!("update {cell} --yes")),
+            }),
             (false, false) => Err(Failure::new(format_args!("nothing was changed"))),
         };
     }
-    let done = offers::apply()?;
-    let (copies, words, frames, us) = (done.cells, done.words, done.frames, done.rendezvous_ns / 1000);
+    let (cells, done) = offers::apply(only)?;
+    let (copies, words, frames) = (done.cells, done.words, done.frames);
     if json {
         json::object(call.out, |o| {
             o.field("copies", copies)?;
@@ -41,7 +45,8 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
         })?;
         writeln!(call.out)?;
     } else {
-        writeln!(call.out, "applied: {copies} new copies, {words} words written, {frames} of them frames of tasks, in {us} us")?;
+        let (changed, copy) = (if cells == 1 { "cell" } else { "cells" }, if copies == 1 { "copy" } else { "copies" });
+        writeln!(call.out, "applied: {cells} {changed} changed, {copies} new {copy}, {words} words written, {frames} of them frames of tasks")?;
     }
     Ok(Done::Now)
 }

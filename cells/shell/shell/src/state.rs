@@ -19,7 +19,7 @@ pub(crate) enum Front {
 pub(crate) struct Question {
     pub text: &'static str,
     /// What runs if the answer is yes.
-    line: &'static str,
+    line: String,
 }
 
 /// The state.
@@ -78,7 +78,7 @@ impl Shell {
     }
 
     /// Asks before a line runs. A script has nobody who could answer.
-    pub fn ask(&mut self, text: &'static str, line: &'static str) {
+    pub fn ask(&mut self, text: &'static str, line: String) {
         if self.script {
             console::println!("`{line}` does it");
             self.status = 0;
@@ -93,7 +93,7 @@ impl Shell {
             self.fail("nothing was changed");
             return;
         }
-        match syntax::parse(question.line) {
+        match syntax::parse(&question.line) {
             Ok(commands) => commands.into_iter().rev().for_each(|command| self.to_come.push_front(command)),
             Err(error) => self.fail(&alloc::format!("{error}")),
         }

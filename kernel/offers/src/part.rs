@@ -1,0 +1,21 @@
+//! A part of an offer: one cell of it, if it can go without the others.
+
+use crate::{error::Error, offer::id_with};
+use alloc::{string::String, vec::Vec};
+use bundle::{Bundle, Change};
+use loader::World;
+
+/// The cell's part of a bundle, as a bundle that leads to what will run then.
+///
+/// # Errors
+/// [`Error::NotOffered`], and [`Error::Along`] if others must come with it.
+pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle, Error> {
+    let same = |name: &str| name.bytes().map(|b| if b == b'-' { b'_' } else { b }).eq(cell.bytes().map(|b| if b == b'-' { b'_' } else { b }));
+    let change: &Change = bundle.changes.iter().find(|change| same(&change.name)).ok_or_else(|| Error::NotOffered(String::from(cell)))?;
+    if !change.along.is_empty() {
+        return Err(Error::Along { cell: change.name.clone(), others: change.along.join(", ") });
+    }
+    let changes: Vec<Change> = [change.clone()].into();
+    let target_id = id_with(world, &changes, &bundle.toolchain)?;
+    Ok(Bundle { changes, target_id, ..bundle.clone() })
+}
