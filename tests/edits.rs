@@ -67,7 +67,7 @@ const BODIES: [Edit; 12] = bodies! {
     "a body of the linker": "kernel/linker/src/thunks.rs", "pub fn bytes(&self) -> u64 {";
     "a body of the loader": "kernel/loader/src/world.rs", "pub fn room_for_text(&self, len: u64) -> Result<u64, Error> {";
     "a body of the updater, while it updates": "kernel/update/src/transaction.rs", "pub fn apply(self, world: &mut World) -> Result<Done, Error> {";
-    "a body of the offers": "kernel/offers/src/apply.rs", "pub fn apply() -> Result<Done, Error> {";
+    "a body of the offers": "kernel/offers/src/apply.rs", "pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {";
     "a body of the shell, while it updates": "cells/shell/shell/src/lib.rs", "fn step_once(shell: &mut Shell) -> Next {";
     "a body of the interrupt entry": "kernel/interrupts/src/lib.rs", "pub fn dispatch(vector: u8) {";
     "a body of the event kernel": "kernel/task/src/kernel.rs", "fn go_on(then: Then) -> ! {";

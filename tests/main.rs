@@ -8,6 +8,7 @@
 
 mod apps;
 mod bench;
+mod channel;
 mod edits;
 mod exec;
 mod machine;
@@ -53,7 +54,7 @@ struct Arguments {
 }
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, transcripts::TESTS, updates::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, updates::TESTS]
         .into_iter()
         .flatten()
         .collect()

@@ -46,6 +46,8 @@ pub fn keep(project: &Project, image: &Image) -> Result<PathBuf> {
         link(&project.build(name), &begun.join(name))?;
     }
     fs::write(begun.join("used"), "").with_context(|| format!("cannot write into {}", begun.display()))?;
+    // What is left of one that was being removed.
+    let _ = fs::remove_dir_all(&folder);
     fs::rename(&begun, &folder).with_context(|| format!("cannot rename {}", begun.display()))?;
     forget_oldest(project);
     Ok(folder)
@@ -59,7 +61,12 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 /// The folder of a build that was kept.
 pub fn find(project: &Project, id: &str) -> Option<PathBuf> {
     let folder = folder(project, id);
-    folder.join("cells.tar").is_file().then_some(folder)
+    if !folder.join("cells.tar").is_file() {
+        return None;
+    }
+    // It counts as used: nothing is lost if that cannot be written down.
+    let _ = fs::write(folder.join("used"), "");
+    Some(folder)
 }
 
 /// A cell that runs: its name, and its object's hash in hexadecimal.
@@ -129,7 +136,8 @@ fn forget_oldest(project: &Project) {
     builds.sort();
     let more = builds.len().saturating_sub(KEPT);
     for (_, path) in builds.into_iter().take(more) {
-        // What cannot be removed now is the oldest again next time.
+        // First it is no build any more. What cannot be removed now is the oldest again next time.
+        let _ = fs::remove_file(path.join("cells.tar"));
         let _ = fs::remove_dir_all(path);
     }
 }

@@ -14,21 +14,26 @@ use std::process::Command;
 /// The variable that tells cargo where the library's source lies, in place of the sysroot.
 pub const SOURCE: &str = "__CARGO_TESTS_ONLY_SRC_ROOT";
 
-/// The files of a folder, relative to it, sorted.
+/// The files of a folder, relative to it, sorted, without those that editors keep beside them.
 fn files(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     let mut todo = vec![folder.to_path_buf()];
     while let Some(next) = todo.pop() {
         for entry in fs::read_dir(&next).with_context(|| format!("cannot list {}", next.display()))? {
             let path = entry.with_context(|| format!("cannot list {}", next.display()))?.path();
+            let name = entry_name(&path);
             if path.is_dir() {
                 todo.push(path);
-            } else {
+            } else if !name.starts_with('.') && !name.ends_with('~') && !name.ends_with(".swp") {
                 found.insert(path.strip_prefix(folder).unwrap_or(&path).to_path_buf());
             }
         }
     }
     Ok(found)
+}
+
+fn entry_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Where the copy lies, whether there is one or not.
@@ -51,6 +56,14 @@ pub fn library(project: &Project, toolchain: &Toolchain) -> Result<Option<PathBu
     if let Some(stray) = changed.iter().find(|file| !original.join(file).is_file()) {
         bail!("cfg/library/{} stands for nothing: the library has no file {0}", stray.display());
     }
+    // Another compiler has another library.
+    let (stamp, identity) = (project.build("library.toolchain"), toolchain.identity()?);
+    if copy.is_dir() && fs::read_to_string(&stamp).ok().as_ref() != Some(&identity) {
+        fs::remove_dir_all(&copy).with_context(|| format!("cannot remove {}", copy.display()))?;
+        if changed.is_empty() {
+            return Ok(None);
+        }
+    }
     if !copy.is_dir() {
         let begun = copy.with_extension("new");
         // Of an attempt that was interrupted.
@@ -58,18 +71,22 @@ pub fn library(project: &Project, toolchain: &Toolchain) -> Result<Option<PathBu
         let status = Command::new("cp").args(["-RL", "--"]).args([&original, &begun]).status().context("cannot start cp")?;
         ensure!(status.success(), "{} cannot be copied", original.display());
         fs::rename(&begun, &copy).with_context(|| format!("cannot rename {}", begun.display()))?;
+        replace(&stamp, identity.as_bytes())?;
     }
     // What was changed the last time and is not any more becomes the original again.
     let list = project.build("library.changed");
     let before = fs::read_to_string(&list).unwrap_or_default();
-    for file in before.lines().map(PathBuf::from).filter(|file| !changed.contains(file)) {
-        put(&original.join(&file), &copy.join(&file))?;
+    let before: BTreeSet<PathBuf> = before.lines().map(PathBuf::from).collect();
+    let lines = |files: &BTreeSet<PathBuf>| files.iter().map(|file| format!("{}\n", file.display())).collect::<String>();
+    // Should this be interrupted, both count as changed the next time.
+    replace(&list, lines(&before.union(&changed).cloned().collect()).as_bytes())?;
+    for file in before.difference(&changed) {
+        put(&original.join(file), &copy.join(file))?;
     }
     for file in &changed {
         put(&overlay.join(file), &copy.join(file))?;
     }
-    let lines: String = changed.iter().map(|file| format!("{}\n", file.display())).collect();
-    replace(&list, lines.as_bytes())?;
+    replace(&list, lines(&changed).as_bytes())?;
     Ok(Some(copy))
 }
 

@@ -224,17 +224,18 @@ fn is_text(_: &str, flags: elf::SectionFlags) -> bool {
     flags.0 & elf::SHF_EXECINSTR.0 != 0
 }
 
-fn undefined_function(builder: &Builder<'_>) -> Result<SymbolId> {
-    let found =
-        builder.symbols.iter().find(|s| s.section.is_none() && s.st_bind() == elf::STB_GLOBAL && !s.name.is_empty());
-    Ok(found.context("it needs no other cell")?.id())
+/// The symbols that other cells define.
+fn needed(builder: &Builder<'_>) -> Vec<SymbolId> {
+    let needed =
+        builder.symbols.iter().filter(|s| s.section.is_none() && s.st_bind() == elf::STB_GLOBAL && !s.name.is_empty());
+    needed.map(|symbol| symbol.id()).collect()
 }
 
 fn branch_off(image: &mut Image) -> Result<()> {
     image.edit("shell", |builder| {
-        let symbol = undefined_function(builder)?;
-        let branch =
-            relocations(builder, is_text).find(|r| r.r_type == elf::R_X86_64_PLT32 && r.symbol == Some(symbol));
+        let needed = needed(builder);
+        let mut branches = relocations(builder, is_text).filter(|r| r.r_type == elf::R_X86_64_PLT32);
+        let branch = branches.find(|r| r.symbol.is_some_and(|symbol| needed.contains(&symbol)));
         branch.context("it branches to no other cell")?.r_addend += 4;
         Ok(())
     })
@@ -352,7 +353,7 @@ fn hosted_dropped(image: &mut Image) -> Result<()> {
 
 fn undefined(image: &mut Image) -> Result<()> {
     image.edit("shell", |builder| {
-        let symbol = undefined_function(builder)?;
+        let symbol = *needed(builder).first().context("it needs no other cell")?;
         builder.symbols.get_mut(symbol).name = b"defined_by_nobody".as_slice().into();
         Ok(())
     })

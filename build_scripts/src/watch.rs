@@ -5,7 +5,7 @@
 use crate::image;
 use crate::project::Project;
 use crate::update;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bundle::Verdict;
 use notify::{Event, RecursiveMode, Watcher};
 use std::path::Path;
@@ -64,6 +64,7 @@ fn turn(project: &Project, saved: Instant) -> Result<()> {
     let ran = channel.run("update --yes")?;
     let names: Vec<&str> = bundle.changes.iter().map(|change| change.name.as_str()).collect();
     let all = saved.elapsed();
+    ensure!(ran.status == 0, "{}", ran.text.trim_end());
     print!("{}: {}", names.join(", "), ran.text);
     println!(
         "running {} ms after the save, {} ms of it to compile and link",

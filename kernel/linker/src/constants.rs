@@ -98,6 +98,13 @@ impl Pool {
         self.free.push(index);
     }
 
+    /// The constants there are, by address: start, length, number.
+    pub fn by_address(&self) -> Vec<(u64, u64, u32)> {
+        let mut list: Vec<(u64, u64, u32)> = self.living().map(|(number, item)| (item.address(), item.len, number)).collect();
+        list.sort_unstable();
+        list
+    }
+
     /// The constants there are.
     pub fn living(&self) -> impl Iterator<Item = (u32, &Constant)> {
         self.items.iter().enumerate().filter(|(_, item)| item.address() != 0).map(|(at, item)| (at as u32, item))

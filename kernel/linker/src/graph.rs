@@ -179,6 +179,16 @@ impl<'a> Graph<'a> {
         self.allowed.insert(String::from(symbol), ());
     }
 
+    /// Takes back what [`allow_hosted`](Graph::allow_hosted) allowed.
+    pub fn forbid_hosted(&mut self, symbol: &str) {
+        self.allowed.remove(symbol);
+    }
+
+    /// Whether a writable static is allowed.
+    pub fn allows_hosted(&self, symbol: &str) -> bool {
+        self.allowed.contains_key(symbol)
+    }
+
     /// Takes a cell in: from now on others can be resolved against it.
     ///
     /// # Errors
@@ -191,7 +201,8 @@ impl<'a> Graph<'a> {
         let id = CellId(freed.unwrap_or(self.cells.len()) as u32);
         let unit = Arc::new(Unit::new(name, version, object));
         self.add_names(id, &unit)?;
-        let reseated = freed.map_or(0, |index| self.cells[index].reseated);
+        // A copy that was left behind when it was removed had the number before.
+        let reseated = freed.map_or(0, |index| self.cells[index].reseated + 1);
         let cell = Cell { unit, targets: Arc::from([]), placement: None, reseated, since: reseated, gone: false };
         match freed {
             Some(index) => self.cells[index] = cell,

@@ -9,7 +9,7 @@
 
 use crate::{
     Memory,
-    graph::Graph,
+    graph::{Graph, Target},
     place::Span,
     stage::{Patch, Replaced},
     thunks::THUNK_BYTES,
@@ -74,9 +74,29 @@ impl<'a> Graph<'a> {
             if relocation.kind == crate::object::RelocationKind::Branch32 {
                 continue;
             }
-            if let Some(&crate::graph::Target::Place { cell, section, value }) = cell.targets.get(relocation.symbol as usize) {
+            if let Some(&Target::Place { cell, section, value }) = cell.targets.get(relocation.symbol as usize) {
                 numbers.extend(self.thunks.number(cell, section, value.wrapping_add_signed(relocation.addend)));
             }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
+    /// The constants of other cells that a cell's text refers to: they are in no book of its own.
+    pub(crate) fn constants_of(&self, id: crate::CellId, by_address: &[(u64, u64, u32)]) -> Vec<u32> {
+        let cell = self.cell(id);
+        let mut numbers = Vec::new();
+        for relocation in cell.object.sections.iter().flat_map(|section| section.relocations()) {
+            let Some(&Target::Place { cell: to, section, value }) = cell.targets.get(relocation.symbol as usize) else { continue };
+            let definer = self.cell(to);
+            if to == id || !definer.unit.is_interned(section) {
+                continue;
+            }
+            let Some(placement) = &definer.placement else { continue };
+            let address = placement.address(section, value);
+            let after = by_address.partition_point(|(start, ..)| *start <= address);
+            numbers.extend(after.checked_sub(1).map(|at| by_address[at].2));
         }
         numbers.sort_unstable();
         numbers.dedup();
@@ -113,7 +133,8 @@ impl<'a> Graph<'a> {
                     }
                     reached.copies[at] = Some(because);
                     todo.extend(old[at].thunks.iter().map(|&number| Item::Shared(Shared::Thunk(number))));
-                    todo.extend(old[at].placement.constants.iter().map(|&number| Item::Shared(Shared::Constant(number))));
+                    let constants = old[at].placement.constants.iter().chain(&old[at].constants);
+                    todo.extend(constants.map(|&number| Item::Shared(Shared::Constant(number))));
                     todo.extend(called(old[at], old, memory).map(|callee| Item::Copy(callee, Because::Branch(at))));
                 }
             }
@@ -138,6 +159,11 @@ impl<'a> Graph<'a> {
     pub fn traps(&self, reached: &Reached) -> Vec<Patch> {
         let spans = self.loose().0.into_iter().filter(|(.., shared)| !reached.keeps(*shared));
         spans.flat_map(|(address, len, _)| traps(Span { address: address.get(), len })).collect()
+    }
+
+    /// How many loose things have not been reached.
+    pub fn unreached(&self, reached: &Reached) -> usize {
+        self.loose().all().filter(|&shared| !reached.keeps(shared)).count()
     }
 
     /// Gives up what has not been reached; `old` are the copies that stay, whose books forget it too.

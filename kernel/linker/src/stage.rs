@@ -80,6 +80,8 @@ pub struct Replaced<'a> {
     pub placement: Arc<Placement>,
     /// Numbers of the thunks that it refers to, sorted.
     pub(crate) thunks: Vec<u32>,
+    /// Numbers of other cells' constants that it refers to.
+    pub(crate) constants: Vec<u32>,
     /// Numbers of the thunks that lead to it still, sorted.
     pub(crate) orphans: Vec<u32>,
 }
@@ -351,6 +353,7 @@ impl<'a> Graph<'a> {
     /// Makes a staged graph the running one; the copies that it replaces, to be retired.
     pub fn commit(&mut self, staged: Staged<'a>) -> Vec<Replaced<'a>> {
         let old = core::mem::replace(self, staged.next);
+        let by_address = old.constants.by_address();
         let mut replaced = Vec::new();
         for (index, cell) in old.cells.iter().enumerate() {
             let id = CellId(index as u32);
@@ -359,8 +362,8 @@ impl<'a> Graph<'a> {
             }
             if let Some(placement) = &cell.placement {
                 let (unit, placement, thunks) = (cell.unit.clone(), placement.clone(), old.thunks_of(id));
-                let orphans = self.thunks.orphaned(&old.thunks, id);
-                replaced.push(Replaced { cell: id, copy: cell.reseated, unit, placement, thunks, orphans });
+                let (constants, orphans) = (old.constants_of(id, &by_address), self.thunks.orphaned(&old.thunks, id));
+                replaced.push(Replaced { cell: id, copy: cell.reseated, unit, placement, thunks, constants, orphans });
             }
         }
         self.count_users();

@@ -42,11 +42,13 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
         if !refusals(bundle).is_empty() {
             return Err(Error::Refused(refusals(bundle).join("; ")));
         }
-        for hosted in &bundle.hosted {
-            world.graph.allow_hosted(&hosted.symbol);
-        }
         let wanted = wanted(&store, bundle)?;
-        transact(world, &mut store, wanted, bundle.target_id)
+        let new = allow_statics(world, bundle);
+        let done = transact(world, &mut store, wanted, bundle.target_id);
+        if done.is_err() {
+            forbid_statics(world, &new);
+        }
+        done
     });
     match outcome {
         Ok(Ok((done, applied))) => {
@@ -63,6 +65,19 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
             Err(error.into())
         }
     }
+}
+
+/// Allows the writable statics that a bundle brings; those that were not allowed before.
+pub(crate) fn allow_statics(world: &mut World, bundle: &Bundle) -> Vec<String> {
+    let new = bundle.hosted.iter().map(|hosted| &hosted.symbol).filter(|symbol| !world.graph.allows_hosted(symbol));
+    let new: Vec<String> = new.cloned().collect();
+    new.iter().for_each(|symbol| world.graph.allow_hosted(symbol));
+    new
+}
+
+/// Takes back what [`allow_statics`] allowed.
+pub(crate) fn forbid_statics(world: &mut World, new: &[String]) {
+    new.iter().for_each(|symbol| world.graph.forbid_hosted(symbol));
 }
 
 /// Takes the last `count` updates back, the last first; how many that were.
@@ -179,6 +194,7 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     let cells = wanted.into_iter().map(|want| want.name).collect();
     let Done { words, frames, pause_ns, .. } = done;
     let at_ns = time::now_ns();
+    store.settled_ns = at_ns;
     let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated: 0, outcome: Outcome::Applied, before };
     Ok((done, applied))
 }

@@ -1,7 +1,7 @@
 //! The plan of an update, for people: made by staging it and letting go of what was staged.
 
 use crate::{
-    apply::{prepare, wanted},
+    apply::{allow_statics, forbid_statics, prepare, wanted},
     error::Error,
     offer::{check, refusals},
     part::part,
@@ -66,7 +66,15 @@ pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
         let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
         let bundle = part.as_ref().unwrap_or(&offer);
         let refused = refusals(bundle).to_vec();
-        let (copies, words) = if refused.is_empty() { rehearse(world, &mut store, bundle)? } else { (0, 0) };
+        let (copies, words) = match refused.is_empty() {
+            true => {
+                let new = allow_statics(world, bundle);
+                let rehearsed = rehearse(world, &mut store, bundle);
+                forbid_statics(world, &new);
+                rehearsed?
+            }
+            false => (0, 0),
+        };
         let cells = bundle.changes.iter().map(|change| Planned {
             what: change.what,
             name: change.name.clone(),

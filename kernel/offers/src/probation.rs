@@ -17,7 +17,8 @@ use state_db::{Slot, State, cached, publish};
 use step::{Next, Step};
 use sync::IrqLock;
 use task::{Event, Tokens, Watch};
-use unwind::Caught;
+use loader::World;
+use unwind::{Caught, Place};
 
 /// How long an update is on probation, in nanoseconds.
 pub const PROBATION_NS: u64 = 10_000_000_000;
@@ -28,6 +29,8 @@ const AGAIN_NS: u64 = 50_000_000;
 struct Trouble {
     task: ArrayString<32>,
     caught: Caught,
+    /// When, in nanoseconds since boot.
+    at_ns: u64,
 }
 
 /// What lasts.
@@ -46,7 +49,7 @@ struct Noting;
 
 impl Watch for Noting {
     fn failed(&self, task: &str, caught: &Caught) {
-        let trouble = Trouble { task: ArrayString::from(task).unwrap_or_default(), caught: caught.clone() };
+        let trouble = Trouble { task: ArrayString::from(task).unwrap_or_default(), caught: caught.clone(), at_ns: time::now_ns() };
         let noted = PROBATION.with(|probation| {
             // Of several at once the first is as good as any.
             probation.trouble.lock().get_or_insert(trouble);
@@ -92,12 +95,24 @@ impl Step for ProbationLoop {
 /// Takes the last update back, if the failure lies in what it brought and it is on probation; what is to be said of it.
 fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
     let mut store = take()?;
+    if trouble.at_ns < store.settled_ns {
+        // It is of what ran before the last change: that is over.
+        return Ok(None);
+    }
     let now_ns = time::now_ns();
     let last = store.applied.iter().rposition(|applied| applied.outcome == Outcome::Applied);
     let Some(last) = last.filter(|&last| store.applied[last].at_ns.saturating_add(PROBATION_NS) > now_ns) else { return Ok(None) };
     let brought = &store.applied[last].copies;
-    let is_new = |place: &unwind::Place| place.cell.is_some_and(|cell| brought.iter().any(|&(new, since)| new == cell && place.copy >= since));
+    let is_new = |place: &Place| place.cell.is_some_and(|cell| brought.iter().any(|&(new, since)| new == cell && place.copy >= since));
     if !trouble.caught.trace.iter().any(is_new) {
+        return Ok(None);
+    }
+    let is_old = |world: &World| {
+        let newer = |place: &Place| world.graph.cells().any(|(id, cell)| Some(id.0) == place.cell && place.copy < cell.since);
+        trouble.caught.trace.iter().any(newer)
+    };
+    if loader::with_world(|world| is_old(world))? {
+        // A version that has been taken back already, or left behind.
         return Ok(None);
     }
     let place = loader::with_world(|world| world.name_failure(&trouble.caught))?;

@@ -37,6 +37,8 @@ impl Bytes {
 pub(crate) struct Store {
     pub offer: Option<Box<Bundle>>,
     pub applied: VecDeque<Applied>,
+    /// When the world was changed last, in nanoseconds since boot.
+    pub settled_ns: u64,
     /// Bytes of offered objects, for as long as a unit borrows them.
     lent: Vec<(Weak<Unit<'static>>, [u8; 32], Arc<[u8]>)>,
     /// Names and versions of cells that came with offers.

@@ -76,27 +76,29 @@ impl Step for ReaperLoop {
         if now_ns < due_ns {
             return Next::Wait(Tokens::at(due_ns));
         }
-        let next_ns = match look() {
-            Ok(true) => 0,
-            Ok(false) => (pause_ns * 2).min(LONGEST_NS),
-            Err(error) => {
-                log::debug!("what updates have left behind stays for now: {error}");
-                (pause_ns * 2).min(LONGEST_NS)
-            }
-        };
-        // The entry is never withdrawn.
-        let _ = REAPER.with(|reaper| {
-            reaper.pause_ns.store(next_ns, Ordering::Relaxed);
-            reaper.due_ns.store(time::now_ns() + next_ns, Ordering::Relaxed);
-        });
+        if let Err(error) = look((pause_ns * 2).min(LONGEST_NS)) {
+            log::debug!("what updates have left behind stays for now: {error}");
+            rest((pause_ns * 2).min(LONGEST_NS));
+        }
         Next::Again
     }
 }
 
-/// Whether nothing is left.
-fn look() -> Result<bool, Error> {
+/// Looks, and decides when the next look is: after `again_ns` if something is left. That is decided while nobody else has
+/// the world, so that no update comes in between.
+fn look(again_ns: u64) -> Result<(), Error> {
     loader::with_world(|world| {
         retire(world)?;
-        Ok(!has_left(world))
+        rest(if has_left(world) { again_ns } else { 0 });
+        Ok(())
     })?
+}
+
+/// Sets the time of the next look; 0: none is needed.
+fn rest(pause_ns: u64) {
+    // The entry is never withdrawn.
+    let _ = REAPER.with(|reaper| {
+        reaper.pause_ns.store(pause_ns, Ordering::Relaxed);
+        reaper.due_ns.store(time::now_ns() + pause_ns, Ordering::Relaxed);
+    });
 }

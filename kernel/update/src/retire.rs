@@ -64,7 +64,7 @@ pub fn retire(world: &mut World) -> Result<Retired, Error> {
     let stays = |at: usize| reached.why(at).is_some();
     let copies = (0..world.old.len()).filter(|&at| !stays(at)).count();
     let retired = Retired { copies, left: world.old.len() - copies, words: words.len() };
-    if words.is_empty() && copies == 0 {
+    if world.graph.unreached(&reached) == 0 && copies == 0 {
         return Ok(retired);
     }
     write(world, words, world.running_map(stays))?;

@@ -101,6 +101,11 @@ impl Scan {
         // SAFETY: the block of a task that does not run.
         let rsp = unsafe { (*stopped.block).rsp };
         let block = stopped.block as u64;
+        let [stack, reserve] = &stopped.bounds;
+        if reserve.contains(&rsp) || reserve.contains(&block) {
+            // It has overflowed its stack, all of which lives.
+            self.words(stack.start, (stack.end - stack.start) as usize);
+        }
         for bounds in &stopped.bounds {
             // The lower of the two, where both lie on this stack: the block is part of what lives.
             let lowest = [rsp, block].into_iter().filter(|at| bounds.contains(at)).min();

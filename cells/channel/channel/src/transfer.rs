@@ -15,6 +15,9 @@ pub(crate) struct Transfer {
 impl Transfer {
     /// Makes room for the whole, so that running out of memory is said before anything is sent.
     pub fn begin(bytes: u32, hash: [u8; 32]) -> Result<Transfer, String> {
+        if bytes == 0 {
+            return Err(String::from("an offer of 0 bytes offers nothing"));
+        }
         if bytes > MOST_BYTES {
             return Err(format!("an offer of {bytes} bytes is refused: at most {MOST_BYTES} are taken"));
         }

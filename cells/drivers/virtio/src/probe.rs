@@ -80,7 +80,8 @@ pub fn probe(wanted: DeviceType) -> Result<Found, Error> {
             Ok(transport) if transport.device_type() == wanted && transport.get_status().is_empty() => {
                 taken = Some(Found { transport, vector: found.vector() });
             }
-            Ok(_) => {}
+            // Dropping it would reset a device that somebody uses.
+            Ok(other) => core::mem::forget(other),
             Err(error) => refused = Some(error),
         }
         taken.is_some()
