@@ -1,6 +1,6 @@
 //! Every plank is replaced by a second copy of itself, and nothing changes.
 
-use crate::bench::{Bench, Test, address, cell_names, equal, nothing_old};
+use crate::bench::{Bench, Test, address, cell_names, contains, equal, nothing_old};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: &[Test] = &[
@@ -9,6 +9,7 @@ pub const TESTS: &[Test] = &[
     Test { name: "reseat-all", limit_s: 300, run: all },
     Test { name: "reseat-under-load", limit_s: 300, run: under_load },
     Test { name: "reseat-keeps-memory", limit_s: 400, run: keeps_memory },
+    Test { name: "ship-sails", limit_s: 300, run: ship },
 ];
 
 fn verify(bench: &Bench) -> Result<()> {
@@ -61,6 +62,26 @@ fn under_load(bench: &Bench) -> Result<()> {
     for app in ["count", "spin"] {
         ensure!(tasks.contains(app), "{app} has gone: {tasks}");
     }
+    Ok(())
+}
+
+/// Plank after plank is replaced under a counter, until none is the one that was booted.
+fn ship(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    session.run("run count &")?;
+    let before = session.json("ship --json")?;
+    ensure!(before["original"] == before["total"] && before["total"].as_u64() > Some(0), "at first {before}");
+    let young = before["planks"].as_array().is_some_and(|planks| planks.iter().all(|plank| plank["replaced"] == 0));
+    ensure!(young, "a plank was replaced before the sail");
+    contains(&session.run("ship --sail")?, "original bytes left: 0 of ")?;
+    let after = session.json("ship --json")?;
+    let planks = after["planks"].as_array().context("no planks are listed")?;
+    ensure!(planks.iter().all(|plank| plank["replaced"].as_u64() > Some(0)), "a plank was not replaced: {after}");
+    let oldest = planks.iter().filter_map(|plank| plank["age_ns"].as_u64()).max();
+    let up = session.json("uptime --json")?["ns"].as_u64();
+    ensure!(oldest < up, "a plank is {oldest:?} ns old, the system {up:?}");
+    contains(&session.run("ps")?, "count")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed");
     Ok(())
 }
 

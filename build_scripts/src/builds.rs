@@ -72,28 +72,31 @@ pub fn find(project: &Project, id: &str) -> Option<PathBuf> {
 /// A cell that runs: its name, and its object's hash in hexadecimal.
 pub type Running = (String, String);
 
-/// Puts a build together that was never made as a whole: each cell from a kept build that has it. So it is after an update of
-/// one cell alone.
+/// Puts a build together that was never made as a whole, as after an update of one cell alone: from `base`, the build that ran
+/// before, and for cells that are others since then from the build that was used last of those that have them.
+///
+/// Where a cell comes from matters: builds that share an object may differ in the layouts that it was compiled with.
 ///
 /// # Errors
 /// A cell's object is in no build that was kept, or what comes of it has another id than `id`.
-pub fn compose(project: &Project, id: &str, cells: &[Running]) -> Result<PathBuf> {
-    let mut homes: HashMap<Running, (PathBuf, ImageCell)> = HashMap::new();
+pub fn compose(project: &Project, id: &str, base: &Path, cells: &[Running]) -> Result<PathBuf> {
     let entries = fs::read_dir(project.build("builds")).context("no build was kept")?;
-    let mut last: Option<(SystemTime, PathBuf, Image)> = None;
-    for folder in entries.flatten().map(|entry| entry.path()) {
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort_by_key(|folder| used(folder));
+    folders.push(base.to_path_buf());
+    let mut homes: HashMap<Running, (PathBuf, ImageCell)> = HashMap::new();
+    let mut image = None;
+    // A later one takes the place of an earlier one.
+    for folder in folders {
         let Ok(text) = fs::read(folder.join("image.json")) else { continue };
-        let Ok(mut image) = serde_json::from_slice::<Image>(&text) else { continue };
-        for cell in image.cells.drain(..) {
+        let Ok(mut read) = serde_json::from_slice::<Image>(&text) else { continue };
+        for cell in read.cells.drain(..) {
             homes.insert((cell.name.clone(), cell.object.clone()), (folder.clone(), cell));
         }
-        let time = used(&folder);
-        if last.as_ref().is_none_or(|(newest, ..)| *newest < time) {
-            last = Some((time, folder, image));
-        }
+        image = Some(read);
     }
-    let (_, template, mut image) = last.context("no build was kept")?;
-    let mut manifest = side::manifest_of(&template)?;
+    let (template, mut image) = (base, image.context("no build was kept")?);
+    let mut manifest = side::manifest_of(template)?;
     manifest.cells.clear();
     let target = folder(project, id);
     let begun = target.with_extension("new");

@@ -11,6 +11,7 @@ use crate::session::json_lines;
 use crate::{builds, running};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Verdict};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -41,7 +42,7 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
     let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
     let old = match builds::find(project, &running) {
         Some(folder) => folder,
-        None => builds::compose(project, &running, &cells(channel)?).with_context(|| {
+        None => put_together(project, channel, &running).with_context(|| {
             format!(
                 "{} runs, of which no build is kept here, so its difference to {} cannot be told: boot a build of this tree with `make run`",
                 short(&running),
@@ -50,6 +51,24 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
         })?,
     };
     diff::between(&old, &new).map(Some)
+}
+
+/// The build of what runs, made of the last one before it that was kept, and of the cells that are others since.
+fn put_together(project: &Project, channel: &mut Channel, running: &str) -> Result<PathBuf> {
+    let cells = cells(channel)?;
+    let ran = channel.run("updates --json")?;
+    let updates = json_lines(&ran.text).pop().context("the system does not list its updates")?;
+    let mut at = running.to_owned();
+    for update in updates.as_array().into_iter().flatten().rev() {
+        if update["outcome"] != "applied" || update["target"] != *at {
+            continue;
+        }
+        at = update["base"].as_str().unwrap_or_default().to_owned();
+        if let Some(base) = builds::find(project, &at) {
+            return builds::compose(project, running, &base, &cells);
+        }
+    }
+    bail!("none of the builds that ran before it was kept")
 }
 
 /// The cells that run.

@@ -41,7 +41,7 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     }
     let rehearsal = rehearse(&archive, &mut graph)?;
     let (shared, hosted) = adopt(&rehearsal)?;
-    let copies = (0..graph.numbers()).map(|_| Copy { mappings: Vec::new() }).collect();
+    let copies = (0..graph.numbers()).map(|_| Copy::new()).collect();
     let thunk_table = ThunkTable::new(&mut graph)?;
     let map = Map::new(core::iter::empty(), &thunk_table);
     let running_id = archive.manifest.image_id;
@@ -123,7 +123,7 @@ fn link_rest(world: &mut World) -> Result<(), Error> {
         match linked {
             Ok(live) => {
                 let (code, hosted) = live.seal()?;
-                world.copies.resize_with(world.graph.numbers(), || Copy { mappings: Vec::new() });
+                world.copies.resize_with(world.graph.numbers(), Copy::new);
                 world.hosted.extend(hosted);
                 world.distribute(code);
                 return Ok(());

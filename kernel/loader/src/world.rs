@@ -21,6 +21,21 @@ const TRY_NS: u64 = 1_000_000;
 pub struct Copy {
     /// Its pages.
     pub mappings: Vec<CodeMapping>,
+    /// When it was put in place, in nanoseconds since boot.
+    pub since_ns: u64,
+}
+
+impl Copy {
+    /// A copy whose pages are still to come, put in place now.
+    pub fn new() -> Copy {
+        Copy { mappings: Vec::new(), since_ns: time::now_ns() }
+    }
+}
+
+impl Default for Copy {
+    fn default() -> Copy {
+        Copy::new()
+    }
 }
 
 /// A copy that has been replaced and is still in use.

@@ -13,6 +13,8 @@ pub struct Plank {
     pub version: &'static str,
     /// How often it has been replaced.
     pub replaced: u32,
+    /// How long the running copy has been in place, in nanoseconds.
+    pub age_ns: u64,
     /// Bytes of its text and tables in pages that it was booted in.
     pub original: u64,
     /// Bytes of its text and tables.
@@ -37,12 +39,14 @@ pub struct Planks {
 /// Counts the planks. A page of the boot is one of `world.boot_pages` that is still mapped to the same frame.
 pub fn planks(world: &World) -> Planks {
     let mut planks = Vec::new();
-    for (_, cell) in world.graph.cells() {
+    let now_ns = time::now_ns();
+    for (id, cell) in world.graph.cells() {
         let Some(placement) = &cell.placement else { continue };
         let parts = [placement.text, placement.tables];
         let original = parts.iter().map(|part| original(world, part.address, part.len)).sum();
+        let age_ns = world.copies.get(id.0 as usize).map_or(0, |copy| now_ns.saturating_sub(copy.since_ns));
         let total = parts.iter().map(|part| part.len).sum();
-        planks.push(Plank { name: cell.name, version: cell.version, replaced: cell.reseated, original, total });
+        planks.push(Plank { name: cell.name, version: cell.version, replaced: cell.reseated, age_ns, original, total });
     }
     let (constants, thunks) = world.graph.shared_bytes();
     let sum = |of: fn(&Plank) -> u64| planks.iter().map(of).sum();

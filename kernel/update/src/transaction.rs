@@ -165,12 +165,12 @@ pub(crate) fn place_blob(address: u64) -> Result<CodeMapping, paging::Error> {
 /// frame is in, no thunk leads to and no old copy calls; whether the others are still reached, `retire` finds out.
 fn take_place(world: &mut World, staged: Staged<'static>, map: Box<loader::Map>, code: Vec<CodeMapping>, hosted: Vec<paging::Mapping>, pinned: &[u64]) {
     let replaced = world.graph.commit(staged);
-    world.copies.resize_with(world.graph.numbers(), || Copy { mappings: Vec::new() });
+    world.copies.resize_with(world.graph.numbers(), Copy::new);
     world.map = map;
     world.hosted.extend(hosted);
     let before = world.old.len();
     for replaced in replaced {
-        let memory = core::mem::replace(&mut world.copies[replaced.cell.0 as usize], Copy { mappings: Vec::new() });
+        let memory = core::mem::replace(&mut world.copies[replaced.cell.0 as usize], Copy::new());
         world.old.push(OldCopy { name: replaced.unit.name, replaced, memory, pin: String::from("not looked at yet") });
     }
     world.distribute(code);

@@ -225,6 +225,7 @@ fn ship(call: &mut Call<'_>) -> Result<Done, Failure> {
                         o.field("name", plank.name)?;
                         o.field("version", plank.version)?;
                         o.field("replaced", plank.replaced)?;
+                        o.field("age_ns", plank.age_ns)?;
                         o.field("original", plank.original)?;
                         o.field("total", plank.total)
                     })
@@ -235,8 +236,8 @@ fn ship(call: &mut Call<'_>) -> Result<Done, Failure> {
         return Ok(Done::Now);
     }
     for plank in &report.planks {
-        let (name, version, replaced) = (plank.name, plank.version, plank.replaced);
-        writeln!(call.out, "{name:22} {version:12} replaced {replaced:4} times, original {:7} of {:7}", plank.original, plank.total)?;
+        let (name, version, replaced, age) = (plank.name, plank.version, plank.replaced, plank.age_ns / 1_000_000_000);
+        writeln!(call.out, "{name:22} {version:12} {age:6} s old, replaced {replaced:4} times, original {:7} of {:7}", plank.original, plank.total)?;
     }
     let (original, total) = (report.original, report.total);
     writeln!(call.out, "original bytes left: {original} of {total}")?;
