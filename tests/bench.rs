@@ -1,6 +1,6 @@
 //! What every test gets, and what tests say when something is not as it should be.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use delias::project::Project;
 use delias::qemu::Machine;
 use delias::session::{Outcome, Session, execute, patience};
@@ -70,6 +70,20 @@ pub fn soon(what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
 pub fn nothing_old(session: &mut Session) -> Result<()> {
     let none = soon("no old copy is left", || Ok(session.json("cells --old --json")? == json!([])));
     none.with_context(|| session.run("cells --old").unwrap_or_default())
+}
+
+/// `mem --json` once what was begun before has ended: it was the same for a second.
+pub fn memory_at_rest(session: &mut Session) -> Result<Value> {
+    let mut memory = session.json("mem --json")?;
+    for _ in 0..60 {
+        thread::sleep(Duration::from_secs(1));
+        let now = session.json("mem --json")?;
+        if now == memory {
+            return Ok(now);
+        }
+        memory = now;
+    }
+    bail!("memory in use changes without end: {memory}")
 }
 
 /// The names in `cells --json`.

@@ -1,6 +1,6 @@
 //! The channel from the host: what it answers, and that nothing a host does or leaves undone harms the system.
 
-use crate::bench::{Bench, Test, contains, equal, soon};
+use crate::bench::{Bench, Test, contains, equal, memory_at_rest, soon};
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 use wire::{PART_BYTES, Request, encode, write_request};
@@ -42,7 +42,7 @@ fn answers(bench: &Bench) -> Result<()> {
 fn broken_hosts(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
     session.channel()?.state()?;
-    let before = session.json("mem --json")?;
+    let before = memory_at_rest(&mut session)?;
     // Half an offer, and gone.
     for part in [&[][..], &[7; PART_BYTES]] {
         let mut channel = session.channel()?;

@@ -1,6 +1,6 @@
 //! Every plank is replaced by a second copy of itself, and nothing changes.
 
-use crate::bench::{Bench, Test, address, cell_names, contains, equal, nothing_old};
+use crate::bench::{Bench, Test, address, cell_names, contains, equal, memory_at_rest, nothing_old};
 use anyhow::{Context, Result, ensure};
 
 pub const TESTS: &[Test] = &[
@@ -89,11 +89,10 @@ fn keeps_memory(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
     session.run("reseat --all")?;
     nothing_old(&mut session)?;
-    session.run("mem --json")?;
-    let before = session.json("mem --json")?;
+    let before = memory_at_rest(&mut session)?;
     for _ in 0..10 {
         ensure!(session.succeeds("reseat --all")?, "reseat --all failed: {}", session.transcript());
     }
     nothing_old(&mut session)?;
-    equal("memory in use", session.json("mem --json")?, before)
+    equal("memory in use", memory_at_rest(&mut session)?, before)
 }

@@ -1,6 +1,6 @@
 //! Updates of a running system by differences of real builds.
 
-use crate::bench::{Bench, Test, contains, equal, nothing_old, soon};
+use crate::bench::{Bench, Test, contains, equal, memory_at_rest, nothing_old, soon};
 use crate::edits::{self, Edit, Expected, Random};
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, bail, ensure};
@@ -168,7 +168,7 @@ fn keeps_memory(bench: &Bench) -> Result<()> {
         // The list of updates has an end, which must have been reached.
         if round == 39 || round == 99 {
             nothing_old(&mut voyage.session)?;
-            after.push(voyage.session.json("mem --json")?);
+            after.push(memory_at_rest(&mut voyage.session)?);
         }
     }
     equal("the id", &voyage.session.json("cells --json")?["running_id"], &json!(voyage.builds[0].0))?;
@@ -190,7 +190,7 @@ fn bundles(bench: &Bench) -> Result<()> {
     let mut channel = voyage.session.channel()?;
     channel.offer(&good)?;
     channel.withdraw()?;
-    let before = (voyage.session.json("cells --json")?["running_id"].clone(), voyage.session.json("mem --json")?);
+    let before = (voyage.session.json("cells --json")?["running_id"].clone(), memory_at_rest(&mut voyage.session)?);
     for round in 0..2000 {
         let mut bad = good.clone();
         match random.below(4) {

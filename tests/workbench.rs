@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use delias::image::{self, Image};
 use delias::project::{Project, replace};
-use delias::builds;
+use delias::{builds, cargo};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -28,8 +28,10 @@ impl Workbench {
         fs::create_dir_all(root.join("build")).with_context(|| format!("cannot create {}", root.display()))?;
         let lock = File::create(of.build("workbench").join("lock")).context("cannot create the workbench's lock")?;
         lock.lock().context("cannot lock the workbench")?;
-        copy_sources(&of.root, &root)?;
         let project = Project { root };
+        // What the original compiled is taken over at first, and then the sources' times must be the original's too.
+        let first = !project.build("cargo").exists();
+        copy_sources(&of.root, &project.root, first)?;
         for name in ["toolchain", "delias"] {
             let from = of.build(name);
             let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
@@ -38,6 +40,7 @@ impl Workbench {
                 fs::set_permissions(project.build(name), mode).context("the tool cannot be made executable")?;
             }
         }
+        cargo::share(of, &project)?;
         Ok(Workbench { project, edits: vec![BTreeMap::new()], _lock: lock })
     }
 
@@ -111,7 +114,7 @@ impl Drop for Workbench {
 }
 
 /// Copies every source file that git knows or would take, and removes those that are no more.
-fn copy_sources(from: &Path, to: &Path) -> Result<()> {
+fn copy_sources(from: &Path, to: &Path, with_times: bool) -> Result<()> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(from)
@@ -135,10 +138,20 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
         }
         // cargo writes its own lock file into the copy, which knows more crates.
         if source != &from.join("Cargo.lock") || !target.is_file() {
-            replace(target, &bytes)?;
+            if replace(target, &bytes)? && with_times {
+                keep_time(source, target)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Gives a copy the time of its original, so that cargo takes it for what it compiled.
+fn keep_time(source: &Path, copy: &Path) -> Result<()> {
+    let time = fs::metadata(source).and_then(|metadata| metadata.modified());
+    let time = time.with_context(|| format!("{} has no time", source.display()))?;
+    let file = File::options().write(true).open(copy).with_context(|| format!("cannot open {}", copy.display()))?;
+    file.set_modified(time).with_context(|| format!("{} cannot be given a time", copy.display()))
 }
 
 fn remove_others(top: &Path, folder: &Path, wanted: &BTreeMap<PathBuf, PathBuf>) -> Result<()> {

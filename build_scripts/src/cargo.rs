@@ -95,7 +95,8 @@ fn target_command(project: &Project, toolchain: &Toolchain, name: &str) -> Resul
         "-Zbuild-std-features=compiler-builtins-mem",
         "-Zjson-target-spec",
     ]);
-    command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(project, toolchain)?);
+    command.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    command.env(wrapper::REMAP, remapped(project, toolchain)?);
     match overlay::library(project, toolchain)? {
         Some(source) => command.env(overlay::SOURCE, source),
         None => command.env_remove(overlay::SOURCE),
@@ -116,9 +117,10 @@ pub const FLAGS: [&str; 7] = [
     "-Cdebuginfo=2",
 ];
 
-/// The flags of every crate of the target, in cargo's encoding; book/src/build.md says why each.
-fn rustflags(project: &Project, toolchain: &Toolchain) -> Result<String> {
-    let mut flags: Vec<String> = FLAGS.map(String::from).to_vec();
+/// The folders whose names no object may show, as arguments of rustc in cargo's encoding. The wrapper adds them, so that
+/// cargo takes what it compiled in one tree for what it would compile in a copy of that tree.
+fn remapped(project: &Project, toolchain: &Toolchain) -> Result<String> {
+    let mut flags = Vec::new();
     let mut remap = |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     // The last that fits counts, so the most general comes first.
     remap(&project.root, "/delias");
@@ -196,11 +198,32 @@ pub fn document(project: &Project, toolchain: &Toolchain) -> Result<PathBuf> {
     Ok(project.build("cargo").join(TARGET).join("doc"))
 }
 
-/// Unpacks every dependency first on a machine that has none, so that their folder is known to [`rustflags`].
+/// Unpacks every dependency first on a machine that has none, so that their folder is known to [`remapped`].
 fn fetch(project: &Project, toolchain: &Toolchain) -> Result<()> {
     if registry_sources()?.is_empty() {
         let status = toolchain.cargo(project).arg("fetch").status().context("cannot start cargo")?;
         ensure!(status.success(), "the third-party crates could not be fetched");
+    }
+    Ok(())
+}
+
+/// Gives a copy of a tree what was compiled for the target in the original, unless it has something already: what is the
+/// same in both is not compiled again.
+///
+/// # Errors
+/// A file cannot be copied.
+pub fn share(from: &Project, to: &Project) -> Result<()> {
+    for folder in ["cell", TARGET] {
+        let (source, copy) = (from.build("cargo").join(folder), to.build("cargo").join(folder));
+        if copy.exists() || !source.exists() {
+            continue;
+        }
+        std::fs::create_dir_all(to.build("cargo")).with_context(|| format!("cannot create {}", to.build("cargo").display()))?;
+        // With its times, by which cargo knows what is up to date; under its name only once it is whole.
+        let partial = copy.with_extension("partial");
+        let status = Command::new("cp").args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&source, &partial]).status();
+        ensure!(status.context("cannot start cp")?.success(), "{} cannot be copied", source.display());
+        std::fs::rename(&partial, &copy).with_context(|| format!("cannot create {}", copy.display()))?;
     }
     Ok(())
 }

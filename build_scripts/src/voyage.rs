@@ -7,6 +7,7 @@
 //! One update is tried first. If that is refused (a layout changed), the commits between are sailed to one after another,
 //! as far as each can be reached.
 
+use crate::cargo;
 use crate::diff;
 use crate::image;
 use crate::project::Project;
@@ -113,7 +114,9 @@ impl Harbour {
             let clone = Command::new("git").args(["clone", "--quiet", "--no-checkout", "--"]).arg(&project.root).arg(&tree).status();
             ensure!(clone.context("cannot start git")?.success(), "the tree cannot be cloned into {}", tree.display());
         }
-        Ok(Harbour { tree })
+        let tree = Project { root: tree };
+        cargo::share(project, &tree)?;
+        Ok(Harbour { tree: tree.root })
     }
 
     /// Builds a commit, with its own tool; the folder that a difference can start from.

@@ -2,7 +2,8 @@
 //!
 //! cargo's own value covers version, features and, transitively, dependencies; it goes into every symbol name. With it,
 //! a new dependency of one crate would rename the symbols of that crate and of all its dependents, and each would count
-//! as changed. With ours, names stay for as long as the key does. Crates for the host pass through untouched.
+//! as changed. With ours, names stay for as long as the key does. It also adds the names that paths get in the objects.
+//! Crates for the host pass through untouched.
 
 use anyhow::{Context, Result};
 use std::ffi::{OsStr, OsString};
@@ -12,6 +13,9 @@ use std::process::Command;
 /// Set in the environment of cargo, it makes this program the wrapper.
 pub const SWITCH: &str = "DELIAS_RUSTC_WRAPPER";
 
+/// In the environment of cargo: more arguments for crates of our target, separated by the byte 0x1f.
+pub const REMAP: &str = "DELIAS_REMAP";
+
 /// Runs `arguments` (rustc and what cargo passes to it) in place of this process.
 ///
 /// # Errors
@@ -19,12 +23,13 @@ pub const SWITCH: &str = "DELIAS_RUSTC_WRAPPER";
 pub fn become_rustc(arguments: &[OsString]) -> Result<()> {
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let (rustc, rest) = arguments.split_first().context("the rustc wrapper was called without rustc")?;
-    let error = Command::new(rustc).args(rewrite(rest, &version)).env_remove(SWITCH).exec();
+    let remap = std::env::var(REMAP).unwrap_or_default();
+    let error = Command::new(rustc).args(rewrite(rest, &version, &remap)).env_remove(SWITCH).env_remove(REMAP).exec();
     Err(error).with_context(|| format!("cannot start {}", rustc.display()))
 }
 
-/// The arguments with the metadata replaced, if they are for our target and name a crate.
-fn rewrite(arguments: &[OsString], version: &str) -> Vec<OsString> {
+/// The arguments with the metadata replaced and `more` behind them, if they are for our target and name a crate.
+fn rewrite(arguments: &[OsString], version: &str, more: &str) -> Vec<OsString> {
     let after = |option: &str| {
         arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].to_string_lossy().into_owned())
     };
@@ -32,7 +37,8 @@ fn rewrite(arguments: &[OsString], version: &str) -> Vec<OsString> {
     let Some(name) = after("--crate-name").filter(|_| ours) else { return arguments.to_vec() };
     let value = OsString::from(format!("metadata={}", metadata(&name, version)));
     let is_metadata = |text: &OsStr| text.to_string_lossy().starts_with("metadata=");
-    arguments.iter().map(|argument| if is_metadata(argument) { value.clone() } else { argument.clone() }).collect()
+    let replaced = arguments.iter().map(|argument| if is_metadata(argument) { value.clone() } else { argument.clone() });
+    replaced.chain(more.split('\x1f').filter(|flag| !flag.is_empty()).map(OsString::from)).collect()
 }
 
 /// The metadata of a cell: sixteen hexadecimal digits from name and semver-compatible version.
@@ -59,10 +65,11 @@ mod tests {
     #[test]
     fn only_our_target_is_rewritten() {
         let host = words("--crate-name log -C metadata=1 -C extra-filename=-2");
-        assert_eq!(rewrite(&host, "0.4.1"), host);
+        assert_eq!(rewrite(&host, "0.4.1", "--x"), host);
         let ours = words("--crate-name log -C metadata=1 -C extra-filename=-2 --target /x/x86_64-unknown-delias.json");
-        let rewritten = rewrite(&ours, "0.4.1");
+        let rewritten = rewrite(&ours, "0.4.1", "--remap-path-prefix=/a b=/c\x1f--last");
         assert_eq!(rewritten[3], OsString::from(format!("metadata={}", metadata("log", "0.4.1"))));
         assert_eq!(rewritten[5], "extra-filename=-2");
+        assert_eq!(rewritten[8..], ["--remap-path-prefix=/a b=/c", "--last"]);
     }
 }
