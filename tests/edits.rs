@@ -143,7 +143,7 @@ const OTHERS: [Edit; 10] = [
 ];
 
 /// Edits that must not be applied.
-const REFUSED: [Edit; 10] = [
+const REFUSED: [Edit; 11] = [
     Edit {
         name: "a field in front of the task record",
         make: |bench, _| bench.edit("kernel/task/src/record.rs", "pub struct Task {", "pub struct Task {\n    pub(crate) _front: u64,")
@@ -194,6 +194,17 @@ const REFUSED: [Edit; 10] = [
             let text = bench.read(MEASURE)?;
             let more = "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 { COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed) }\n";
             bench.write(MEASURE, &(text + more))
+        },
+        expected: Expected::NoBuild,
+    },
+    Edit {
+        name: "an app that names what its namespace hides",
+        make: |bench, _| {
+            let manifest = bench.read("cells/apps/measure/Cargo.toml")?;
+            let head = if manifest.contains("[dependencies]") { "" } else { "\n[dependencies]\n" };
+            bench.write("cells/apps/measure/Cargo.toml", &format!("{manifest}{head}frames.workspace = true\n"))?;
+            let text = bench.read(MEASURE)?;
+            bench.write(MEASURE, &format!("{text}\n/// Frames.\npub fn bound() -> usize {{ frames::bound() }}\n"))
         },
         expected: Expected::NoBuild,
     },

@@ -7,8 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use goblin::elf::Elf;
 use handoff::layout;
 use linker::{Access, Graph, Memory, Object, OutOfMemory, Places};
-use manifest::{Hosted, Service};
+use manifest::{Hosted, Manifest};
+use namespace::Namespaces;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The arena, backed range by range.
 #[derive(Debug, Default)]
@@ -106,8 +108,8 @@ fn undefined(cells: &[CellObject]) -> Result<BTreeMap<String, Vec<&str>>> {
 /// Links the image.
 ///
 /// # Errors
-/// Whatever the linker refuses, and a service or an entry that no cell defines.
-pub fn link(cells: &[CellObject], hosted: &[Hosted], services: &[Service]) -> Result<()> {
+/// Whatever the linker refuses, namespaces included, and a service or an entry that no cell defines.
+pub fn link(cells: &[CellObject], manifest: &Manifest) -> Result<()> {
     let missing = undefined(cells)?;
     if !missing.is_empty() {
         let lines: Vec<String> = missing
@@ -116,9 +118,10 @@ pub fn link(cells: &[CellObject], hosted: &[Hosted], services: &[Service]) -> Re
             .collect();
         bail!("{} symbols that no cell defines:\n{}", missing.len(), lines.join("\n"));
     }
-    let (mut graph, ids) = graph(cells, hosted)?;
+    let (mut graph, ids) = graph(cells, &manifest.hosted)?;
+    graph.set_namespaces(Arc::new(Namespaces::new(&manifest.namespaces)?));
     graph.link(&ids, &mut HostMemory::default())?;
-    for name in services.iter().map(|service| service.implementation.as_str()).chain([ENTRY]) {
+    for name in manifest.services.iter().map(|service| service.implementation.as_str()).chain([ENTRY]) {
         ensure!(graph.definer(name).is_some(), "no cell defines {name}, which cfg/boot.toml or nano_core asks for");
     }
     Ok(())

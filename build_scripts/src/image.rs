@@ -9,7 +9,7 @@
 use crate::cargo::{self, Artifacts, Library, UnitGraph};
 use crate::cellset::{self, CellObject, ENTRY, Extracted, fingerprint};
 use crate::project::{Project, Toolchain, replace};
-use crate::{archive, builds, check, hosted, iso};
+use crate::{archive, builds, check, hosted, iso, namespaces};
 use anyhow::{Context, Result, bail, ensure};
 use linker::{Kind, Object};
 use manifest::{Manifest, Service};
@@ -152,7 +152,7 @@ pub fn build(project: &Project) -> Result<Image> {
     let extracted = cellset::extract(project, &libraries, &stamp.extracted)?;
     let cells = cellset::load(project, &libraries)?;
     let manifest = manifest(project, &toolchain, &cells)?;
-    check::link(&cells, &manifest.hosted, &manifest.services)?;
+    check::link(&cells, &manifest)?;
     check::second_reader(&cells)?;
     replace(&project.build("cells.tar"), &archive::write(&manifest, &cells)?)?;
     strip(project, &artifacts)?;
@@ -174,7 +174,7 @@ fn inputs(project: &Project, toolchain: &Toolchain, artifacts: &Artifacts) -> Re
     {
         hasher.update(format!("{} {}\n", path.display(), fingerprint(path)?).as_bytes());
     }
-    for path in [project.cfg("boot.toml"), project.cfg("hosted.toml"), project.root.join("grub.cfg")] {
+    for path in [project.cfg("boot.toml"), project.cfg("hosted.toml"), project.cfg(namespaces::FILE), project.root.join("grub.cfg")] {
         hasher.update(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     Ok(hasher.finalize().to_hex().to_string())
@@ -190,6 +190,7 @@ fn manifest(project: &Project, toolchain: &Toolchain, cells: &[CellObject]) -> R
         cells: cells.iter().map(|cell| cell.cell.clone()).collect(),
         hosted: hosted::resolve(project, cells)?,
         services: services(project)?,
+        namespaces: namespaces::resolve(project, cells)?,
         entry: ENTRY.to_owned(),
     })
 }

@@ -31,6 +31,7 @@ pub mod host_tests;
 pub mod hosted;
 pub mod image;
 pub mod iso;
+pub mod namespaces;
 pub mod overlay;
 pub mod project;
 pub mod qemu;

@@ -81,6 +81,18 @@ pub const ALL: &[Sabotage] = &[
         caught_by: Rule("link"),
         damage: undefined,
     },
+    Sabotage {
+        name: "namespace-narrow",
+        what: "the namespace of apps does not allow the console",
+        caught_by: Rule("link"),
+        damage: namespace_narrow,
+    },
+    Sabotage {
+        name: "namespace-kept",
+        what: "the namespace of apps does not allow the console, which the loader enforces",
+        caught_by: Test("app-hello"),
+        damage: namespace_narrow,
+    },
     Sabotage { name: "doubled", what: "two cells define one symbol", caught_by: Rule("link"), damage: doubled },
     Sabotage { name: "truncated", what: "an object ends in its middle", caught_by: Rule("link"), damage: truncated },
     Sabotage {
@@ -348,6 +360,12 @@ fn spill(image: &mut Image) -> Result<()> {
 
 fn hosted_dropped(image: &mut Image) -> Result<()> {
     image.manifest.hosted.pop().context("the image has no hosted static")?;
+    Ok(())
+}
+
+fn namespace_narrow(image: &mut Image) -> Result<()> {
+    let apps = image.manifest.namespaces.iter_mut().find(|namespace| namespace.name == "apps");
+    apps.context("there is no namespace apps")?.allows.retain(|cell| cell != "console");
     Ok(())
 }
 

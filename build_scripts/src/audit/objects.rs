@@ -44,8 +44,8 @@ pub fn archive(subject: &Subject) -> Result<Verdict> {
 
 /// The whole image links.
 pub fn link(subject: &Subject) -> Result<Verdict> {
-    check::link(&subject.cells, &subject.manifest.hosted, &subject.manifest.services)?;
-    Ok(Verdict { figures: "no symbol undefined or doubled".to_owned(), ..Verdict::default() })
+    check::link(&subject.cells, &subject.manifest)?;
+    Ok(Verdict { figures: "no symbol undefined, doubled, or outside of a namespace".to_owned(), ..Verdict::default() })
 }
 
 /// goblin sees in each object what the linker sees.

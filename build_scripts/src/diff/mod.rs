@@ -91,6 +91,7 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         layouts: Vec::new(),
         hosted: target.manifest.hosted.clone(),
         services: target.manifest.services.clone(),
+        namespaces: target.manifest.namespaces.clone(),
         boot_pending: nano_core(old)? != nano_core(new)?,
     };
     let along = along::along([&base, &target], &bundle.changes);

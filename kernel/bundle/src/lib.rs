@@ -10,10 +10,11 @@ extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
 use manifest::{Hosted, Service};
+use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 
@@ -98,6 +99,8 @@ pub struct Bundle {
     pub hosted: Vec<Hosted>,
     /// The target's services.
     pub services: Vec<Service>,
+    /// The target's namespaces.
+    pub namespaces: Vec<Namespace>,
     /// `nano_core` differs too: that part waits for the next boot.
     pub boot_pending: bool,
 }

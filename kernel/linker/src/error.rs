@@ -46,6 +46,8 @@ pub enum Error {
     Duplicate { symbol: String, first: String, second: String },
     #[error("cell {cell} needs symbol {symbol}, which no cell defines")]
     Undefined { cell: String, symbol: String },
+    #[error("cell {cell} needs symbol {symbol} of cell {definer}, which namespace {namespace} does not allow (E_UNRESOLVED)")]
+    Hidden { cell: String, symbol: String, definer: String, namespace: String },
     #[error("cell {cell} needs symbol {symbol} of cell {definer}, which is not linked")]
     Unlinked { cell: String, symbol: String, definer: String },
     #[error("cell {cell} has writable data {symbol} in section {section}: a cell may keep no state of its own")]
@@ -80,6 +82,7 @@ impl Error {
             | Error::Object { cell, .. }
             | Error::Taken { cell }
             | Error::Undefined { cell, .. }
+            | Error::Hidden { cell, .. }
             | Error::Unlinked { cell, .. }
             | Error::Writable { cell, .. }
             | Error::HostedSize { cell, .. }

@@ -12,6 +12,7 @@ use alloc::{string::String, sync::Arc, vec::Vec};
 use core::ops::Deref;
 use core::cmp::Reverse;
 use hashbrown::HashMap;
+use namespace::Namespaces;
 use rustc_hash::FxBuildHasher;
 
 /// A cell's number in its graph.
@@ -137,6 +138,7 @@ pub struct Graph<'a> {
     pub(crate) cells: Vec<Cell<'a>>,
     pub(crate) globals: HashMap<&'a str, (CellId, u32), FxBuildHasher>,
     pub(crate) allowed: HashMap<String, (), FxBuildHasher>,
+    pub(crate) namespaces: Arc<Namespaces>,
     /// By identity, see [`Unit::lasting`].
     pub(crate) hosted: HashMap<String, HostedPlace, FxBuildHasher>,
     pub(crate) per_cpu: HashMap<String, HostedPlace, FxBuildHasher>,
@@ -153,6 +155,7 @@ impl<'a> Graph<'a> {
             cells: Vec::new(),
             globals: HashMap::default(),
             allowed: HashMap::default(),
+            namespaces: Arc::default(),
             hosted: HashMap::default(),
             per_cpu: HashMap::default(),
             constants: Pool::default(),
@@ -187,6 +190,16 @@ impl<'a> Graph<'a> {
     /// Whether a writable static is allowed.
     pub fn allows_hosted(&self, symbol: &str) -> bool {
         self.allowed.contains_key(symbol)
+    }
+
+    /// Puts other namespaces in place, for all that is resolved from now on; those that were there.
+    pub fn set_namespaces(&mut self, namespaces: Arc<Namespaces>) -> Arc<Namespaces> {
+        core::mem::replace(&mut self.namespaces, namespaces)
+    }
+
+    /// Which cell may link which.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
     }
 
     /// Takes a cell in: from now on others can be resolved against it.

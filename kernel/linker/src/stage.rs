@@ -387,6 +387,7 @@ impl<'a> Graph<'a> {
     /// What each symbol of a cell stands for.
     fn resolve(&self, id: CellId) -> Result<Arc<[Target]>, Error> {
         let cell: &Cell<'a> = self.cell(id);
+        let namespace = self.namespaces.of(cell.name);
         let resolve = |(index, symbol): (usize, &Symbol)| {
             if let Some(section) = symbol.section {
                 return Ok(Target::Place { cell: id, section, value: symbol.value });
@@ -397,6 +398,12 @@ impl<'a> Graph<'a> {
             let name = cell.object.name(symbol);
             match self.globals.get(name) {
                 Some(&(definer, index)) => {
+                    if let Some(namespace) = namespace
+                        && !namespace.allows(self.cell(definer).name)
+                    {
+                        let (cell, symbol, definer) = (String::from(cell.name), String::from(name), String::from(self.cell(definer).name));
+                        return Err(Error::Hidden { cell, symbol, definer, namespace: namespace.name.clone() });
+                    }
                     let found = &self.cell(definer).object.symbols[index as usize];
                     Ok(match found.section {
                         Some(section) => Target::Place { cell: definer, section, value: found.value },

@@ -7,10 +7,11 @@ use crate::{
     text_map::{Map, ThunkTable},
     world::{Copy, Loader, Refused, World},
 };
-use alloc::{string::String, string::ToString, vec::Vec};
+use alloc::{string::String, string::ToString, sync::Arc, vec::Vec};
 use handoff::{Handoff, layout};
 use hashbrown::HashMap;
 use linker::{Access, CellId, Graph, Object, Places};
+use namespace::Namespaces;
 use paging::{CodeMapping, Mapping};
 use rustc_hash::FxBuildHasher;
 
@@ -39,6 +40,7 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     for hosted in &archive.manifest.hosted {
         graph.allow_hosted(&hosted.symbol);
     }
+    graph.set_namespaces(Arc::new(Namespaces::new(&archive.manifest.namespaces)?));
     let rehearsal = rehearse(&archive, &mut graph)?;
     let (shared, hosted) = adopt(&rehearsal)?;
     let copies = (0..graph.numbers()).map(|_| Copy::new()).collect();

@@ -14,6 +14,9 @@ pub enum Error {
     /// Its manifest is wrong.
     #[error("the archive's manifest: {0}")]
     Manifest(#[from] manifest::Error),
+    /// Its namespaces are wrong.
+    #[error("the archive's namespaces: {0}")]
+    Namespaces(#[from] namespace::Error),
     /// A cell or a link is wrong.
     #[error(transparent)]
     Link(#[from] linker::Error),

@@ -5,12 +5,13 @@
 extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
+use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// Name of the manifest in the archive.
 pub const FILE: &str = "manifest";
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Everything the archive says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub struct Manifest {
     pub hosted: Vec<Hosted>,
     /// Services, in the order in which the starter binds them.
     pub services: Vec<Service>,
+    /// Namespaces; a cell that is in none of them is in the base.
+    pub namespaces: Vec<Namespace>,
     /// The symbol `nano_core` jumps to.
     pub entry: String,
 }

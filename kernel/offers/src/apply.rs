@@ -7,10 +7,11 @@ use crate::{
     part::part,
     store::{Bytes, REMEMBERED, Store, owned, take},
 };
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use bundle::{Bundle, Follow, What};
 use linker::{CellId, Change};
 use loader::{World, with_world};
+use namespace::Namespaces;
 use update::{Done, Stage};
 
 /// A cell as it is to be.
@@ -43,12 +44,14 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
             return Err(Error::Refused(refusals(bundle).join("; ")));
         }
         let wanted = wanted(&store, bundle)?;
-        let new = allow_statics(world, bundle);
-        let done = transact(world, &mut store, wanted, bundle.target_id);
-        if done.is_err() {
-            forbid_statics(world, &new);
+        let granted = grant(world, bundle)?;
+        match transact(world, &mut store, wanted, bundle.target_id) {
+            Ok((done, applied)) => Ok((done, Applied { namespaces: granted.before, ..applied })),
+            Err(error) => {
+                revoke(world, granted);
+                Err(error)
+            }
         }
-        done
     });
     match outcome {
         Ok(Ok((done, applied))) => {
@@ -67,17 +70,30 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     }
 }
 
-/// Allows the writable statics that a bundle brings; those that were not allowed before.
-pub(crate) fn allow_statics(world: &mut World, bundle: &Bundle) -> Vec<String> {
-    let new = bundle.hosted.iter().map(|hosted| &hosted.symbol).filter(|symbol| !world.graph.allows_hosted(symbol));
-    let new: Vec<String> = new.cloned().collect();
-    new.iter().for_each(|symbol| world.graph.allow_hosted(symbol));
-    new
+/// What a bundle grants to its cells, and what was granted before.
+pub(crate) struct Granted {
+    /// Writable statics that were not allowed before.
+    statics: Vec<String>,
+    /// The namespaces before.
+    before: Arc<Namespaces>,
 }
 
-/// Takes back what [`allow_statics`] allowed.
-pub(crate) fn forbid_statics(world: &mut World, new: &[String]) {
-    new.iter().for_each(|symbol| world.graph.forbid_hosted(symbol));
+/// Puts a bundle's namespaces in place and allows the writable statics that it brings.
+///
+/// # Errors
+/// [`Error::Namespaces`]; nothing has changed then.
+pub(crate) fn grant(world: &mut World, bundle: &Bundle) -> Result<Granted, Error> {
+    let namespaces = Namespaces::new(&bundle.namespaces)?;
+    let new = bundle.hosted.iter().map(|hosted| &hosted.symbol).filter(|symbol| !world.graph.allows_hosted(symbol));
+    let statics: Vec<String> = new.cloned().collect();
+    statics.iter().for_each(|symbol| world.graph.allow_hosted(symbol));
+    Ok(Granted { statics, before: world.graph.set_namespaces(Arc::new(namespaces)) })
+}
+
+/// Takes back what was granted.
+pub(crate) fn revoke(world: &mut World, granted: Granted) {
+    granted.statics.iter().for_each(|symbol| world.graph.forbid_hosted(symbol));
+    world.graph.set_namespaces(granted.before);
 }
 
 /// Takes the last `count` updates back, the last first; how many that were.
@@ -110,7 +126,15 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
             follow: before.follow.iter().map(|pair| Follow { old: pair.new.clone(), new: pair.old.clone() }).collect(),
         })
         .collect();
-    with_world(|world| transact(world, store, wanted, base))??;
+    let namespaces = applied.namespaces.clone();
+    with_world(|world| {
+        let now = world.graph.set_namespaces(namespaces);
+        let done = transact(world, store, wanted, base);
+        if done.is_err() {
+            world.graph.set_namespaces(now);
+        }
+        done
+    })??;
     store.applied[last].outcome = outcome;
     store.applied[last].before = Vec::new();
     store.sweep();
@@ -195,7 +219,7 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     let Done { words, frames, pause_ns, .. } = done;
     let at_ns = time::now_ns();
     store.settled_ns = at_ns;
-    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated: 0, outcome: Outcome::Applied, before };
+    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated: 0, outcome: Outcome::Applied, before, namespaces: Arc::default() };
     Ok((done, applied))
 }
 

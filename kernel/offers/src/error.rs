@@ -75,6 +75,9 @@ pub enum Error {
     /// The host has found that it cannot be applied to a running system.
     #[error("{0}")]
     Refused(String),
+    /// Its namespaces contradict each other.
+    #[error("the offer's namespaces: {0}")]
+    Namespaces(#[from] namespace::Error),
     /// An object cannot be read.
     #[error("cell {cell}: {error}")]
     Object {

@@ -4,8 +4,9 @@ use crate::{
     error::Error,
     store::{Bytes, take},
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::Follow;
+use namespace::Namespaces;
 
 /// How an update ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Applied {
     /// What it brought: a cell's number, and the number of its first copy from the new object.
     pub(crate) copies: Vec<(u32, u32)>,
     pub(crate) before: Vec<Before>,
+    /// The namespaces before.
+    pub(crate) namespaces: Arc<Namespaces>,
 }
 
 /// Shows each update that was applied, oldest first.

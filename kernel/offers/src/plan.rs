@@ -1,7 +1,7 @@
 //! The plan of an update, for people: made by staging it and letting go of what was staged.
 
 use crate::{
-    apply::{allow_statics, forbid_statics, prepare, wanted},
+    apply::{grant, prepare, revoke, wanted},
     error::Error,
     offer::{check, refusals},
     part::part,
@@ -68,9 +68,9 @@ pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
         let refused = refusals(bundle).to_vec();
         let (copies, words) = match refused.is_empty() {
             true => {
-                let new = allow_statics(world, bundle);
+                let granted = grant(world, bundle)?;
                 let rehearsed = rehearse(world, &mut store, bundle);
-                forbid_statics(world, &new);
+                revoke(world, granted);
                 rehearsed?
             }
             false => (0, 0),

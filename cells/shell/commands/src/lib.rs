@@ -15,6 +15,7 @@ mod failure;
 mod identify;
 mod log;
 mod memory;
+mod namespaces;
 mod reseat;
 mod system;
 mod tasks;
@@ -50,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
     tasks::KILL,
     log::LOG,
     memory::MEM,
+    namespaces::NS,
     memory::PEEK,
     system::POWEROFF,
     tasks::PS,
