@@ -12,6 +12,7 @@ mod channel;
 mod edits;
 mod exec;
 mod machine;
+mod migrations;
 mod refusals;
 mod reseat;
 mod shell;

@@ -2,6 +2,7 @@
 
 use crate::bench::{Bench, Test, contains, equal, memory_at_rest, nothing_old, soon};
 use crate::edits::{self, Edit, Expected, Random};
+use crate::migrations;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, Verdict};
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 pub const TESTS: &[Test] = &[
     Test { name: "update-campaign", limit_s: 1500, run: campaign },
+    Test { name: "update-data", limit_s: 900, run: data },
     Test { name: "update-keeps-memory", limit_s: 1500, run: keeps_memory },
     Test { name: "update-bundles", limit_s: 1500, run: bundles },
     Test { name: "update-one-cell", limit_s: 1500, run: one_cell },
@@ -144,6 +146,62 @@ fn sail_through(bench: &Bench, seed: u64) -> Result<()> {
         voyage.session.run(&format!("kill {number}"))?;
     }
     nothing_old(&mut voyage.session)
+}
+
+/// Values of changed types are migrated there and back while tasks run, wait, and are used by what is migrated; a migration
+/// that fails changes nothing.
+fn data(bench: &Bench) -> Result<()> {
+    let mut workbench = Workbench::open(&bench.project)?;
+    let mut voyage = Voyage::boot(bench, &workbench)?;
+    // 50 that are blocked most of the time, and 4 that run.
+    let apps = [("count", 46), ("keeper", 2), ("load send", 1), ("load receive", 1), ("spin", 4)];
+    let apps = apps.into_iter().flat_map(|(line, times)| std::iter::repeat_n(line, times));
+    for app in apps.clone() {
+        voyage.session.run(&format!("run {app} &"))?;
+    }
+    let running = |session: &mut Session| -> Result<Vec<String>> {
+        let tasks = session.run("ps")?;
+        let names = tasks.lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|name| apps.clone().any(|app| app.starts_with(name)));
+        Ok(names.map(str::to_owned).collect())
+    };
+    let all = running(&mut voyage.session)?;
+    equal("tasks", all.len(), apps.clone().count())?;
+    for change in &migrations::ALL {
+        change_data(&mut workbench, &mut voyage, change).with_context(|| change.name)?;
+        equal("tasks that run on", running(&mut voyage.session)?, all.clone())?;
+    }
+    for (what, words) in [
+        ("Err(state_db::Error::Migration { reason: \"the wind is wrong\" })", "the wind is wrong"),
+        ("panic!(\"the mast breaks\")", "the mast breaks"),
+    ] {
+        workbench.begin();
+        migrations::refusing(&mut workbench, what)?;
+        let (_, folder) = workbench.build()?;
+        voyage.offer(&folder)?;
+        let said = voyage.session.run("update --yes")?;
+        contains(&said, "uart/com1 cannot be migrated")?;
+        contains(&said, words)?;
+        voyage.check_id()?;
+        workbench.undo()?;
+    }
+    nothing_old(&mut voyage.session)
+}
+
+fn change_data(workbench: &mut Workbench, voyage: &mut Voyage, change: &migrations::Change) -> Result<()> {
+    workbench.begin();
+    (change.make)(workbench)?;
+    let (image, folder) = workbench.build()?;
+    let bundle = voyage.offer(&folder)?;
+    equal("the verdict", &bundle.verdict, &Verdict::Data)?;
+    contains(&voyage.session.run("update --dry-run")?, &format!("migrates {}", change.claims))?;
+    contains(&voyage.session.run("update --yes")?, "applied")?;
+    voyage.builds.push((image.id, folder));
+    voyage.check_id()?;
+    let updates = voyage.session.json("updates --json")?;
+    let last = updates.as_array().and_then(|all| all.last()).context("no update is on the list")?;
+    ensure!(last["migrated"].as_u64() >= Some(change.values as u64), "{} values migrated, expected {}", last["migrated"], change.values);
+    workbench.undo()?;
+    voyage.back()
 }
 
 /// After 200 updates there and back memory is where it was.

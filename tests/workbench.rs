@@ -124,10 +124,11 @@ fn copy_sources(from: &Path, to: &Path, with_times: bool) -> Result<()> {
     let names = String::from_utf8_lossy(&listed.stdout).into_owned();
     let names = names.split('\0').filter(|name| !name.is_empty() && from.join(name).is_file());
     let mut wanted: BTreeMap<PathBuf, PathBuf> = names.map(|name| (to.join(name), from.join(name))).collect();
-    for cell in ["measure", "subject", "load"] {
+    // A server may link more than an app.
+    for (cell, room) in [("measure", "apps"), ("subject", "apps"), ("load", "apps"), ("keeper", "drivers")] {
         for file in ["Cargo.toml", "src/lib.rs"] {
             let source = from.join("tests/cells").join(cell).join(file);
-            wanted.insert(to.join("cells/apps").join(cell).join(file), source);
+            wanted.insert(to.join("cells").join(room).join(cell).join(file), source);
         }
     }
     remove_others(to, to, &wanted)?;

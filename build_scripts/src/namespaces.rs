@@ -3,6 +3,7 @@
 use crate::cellset::CellObject;
 use crate::project::Project;
 use anyhow::{Context, Result, ensure};
+use linker::Object;
 use namespace::{Namespace, Namespaces};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -42,7 +43,12 @@ struct Package {
 /// The file has not the expected form, names a cell that the image has not, or has a cell or a namespace twice.
 pub fn resolve(project: &Project, cells: &[CellObject]) -> Result<Vec<Namespace>> {
     let file: File = project.read_cfg(FILE)?;
-    let there: BTreeSet<&str> = cells.iter().map(|cell| cell.cell.name.as_str()).collect();
+    let mut there: BTreeSet<&str> = cells.iter().map(|cell| cell.cell.name.as_str()).collect();
+    let mut objects = Vec::new();
+    for cell in cells {
+        objects.push(Object::parse(cell.object.bytes()).with_context(|| format!("cell {}", cell.cell.name))?);
+    }
+    there.extend(objects.iter().flat_map(Object::defined));
     let mut namespaces = Vec::new();
     for row in file.namespace {
         let mut members = Vec::new();
@@ -53,7 +59,7 @@ pub fn resolve(project: &Project, cells: &[CellObject]) -> Result<Vec<Namespace>
             }
         }
         for name in members.iter().chain(&row.allows) {
-            ensure!(there.contains(name.as_str()), "cfg/{FILE}: namespace {} names {name}, which is no cell of the image", row.name);
+            ensure!(there.contains(name.as_str()), "cfg/{FILE}: namespace {} names {name}, which is no cell of the image and no symbol of one", row.name);
         }
         namespaces.push(Namespace { name: row.name, cells: members, allows: row.allows });
     }

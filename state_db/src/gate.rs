@@ -33,6 +33,11 @@ impl Gate {
         Gate(AtomicU64::new(1 << GENERATION | LEAVING))
     }
 
+    /// A gate in the same state.
+    pub(crate) fn copy(&self) -> Gate {
+        Gate(AtomicU64::new(self.0.load(Ordering::Acquire)))
+    }
+
     fn refusal(word: u64, generation: u32, doors: u64) -> Option<Refused> {
         if (word >> GENERATION) as u32 != generation || word & LEAVING != 0 {
             Some(Refused::Gone)

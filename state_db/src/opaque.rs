@@ -38,10 +38,19 @@ pub(crate) struct OwnerBody {
     abandoned: AtomicU32,
 }
 
+/// The words of an opaque that an update writes when it migrates the value; see [`OpaqueInfo::words`].
+#[repr(C)]
+#[derive(Debug)]
+pub struct OpaqueWords {
+    /// Where the value lies: on the heap, alone in its allocation.
+    pub value: AtomicPtr<()>,
+    /// [`layout_id`] of its type.
+    pub layout: AtomicU64,
+}
+
 pub(crate) struct ValueBody {
     owner: Handle,
-    layout: AtomicU64,
-    value: AtomicPtr<()>,
+    words: OpaqueWords,
     state: AtomicU32,
     /// Next of the abandoned records.
     next: AtomicU32,
@@ -177,8 +186,10 @@ impl<T: State, K: ?Sized> OpaqueSlab<T, K> {
         let room = db.opaques.reserve()?;
         let handle = room.fill(ValueBody {
             owner: self.owner,
-            layout: AtomicU64::new(const { layout_id::<T>() }),
-            value: AtomicPtr::new(Box::into_raw(value).cast()),
+            words: OpaqueWords {
+                value: AtomicPtr::new(Box::into_raw(value).cast()),
+                layout: AtomicU64::new(const { layout_id::<T>() }),
+            },
             state: AtomicU32::new(0),
             next: AtomicU32::new(NONE),
         });
@@ -194,11 +205,11 @@ impl<T: State, K: ?Sized> OpaqueSlab<T, K> {
     pub fn with_opaque<R>(&self, opaque: &Opaque<K>, f: impl FnOnce(&mut T) -> R) -> Result<R, Error> {
         self.reap();
         let work = self.work(opaque.handle)?;
-        let (found, expected) = (work.0.layout.load(Ordering::Relaxed), const { layout_id::<T>() });
+        let (found, expected) = (work.0.words.layout.load(Ordering::Relaxed), const { layout_id::<T>() });
         if found != expected {
             return Err(Error::OtherLayout { name: head(T::NAME), expected, found });
         }
-        let value = work.0.value.load(Ordering::Relaxed).cast::<T>();
+        let value = work.0.words.value.load(Ordering::Relaxed).cast::<T>();
         // SAFETY: the layout id says that this is a `T`; `work` keeps everybody else away until `f` has ended.
         Ok(f(unsafe { &mut *value }))
     }
@@ -238,13 +249,13 @@ impl<T: State, K: ?Sized> OpaqueSlab<T, K> {
         let Ok(db) = db() else { return true };
         let fit = |record: &ValueBody| {
             record.owner == self.owner
-                && record.layout.load(Ordering::Relaxed) == const { layout_id::<T>() }
+                && record.words.layout.load(Ordering::Relaxed) == const { layout_id::<T>() }
                 && record.state.load(Ordering::Acquire) & BUSY == 0
         };
         match db.opaques.remove(handle, PATIENCE, fit, |_| ()) {
             Ok(record) => {
                 // SAFETY: the record owned this box and held a `T`, and is no more.
-                drop(unsafe { Box::from_raw(record.value.into_inner().cast::<T>()) });
+                drop(unsafe { Box::from_raw(record.words.value.into_inner().cast::<T>()) });
                 true
             }
             Err(stays) => stays == Stays::Gone,
@@ -303,23 +314,23 @@ impl<T: Migrate, K: ?Sized> OpaqueSlab<T, K> {
 
     fn migrate_one(&self, handle: Handle) -> Result<(), Error> {
         let work = self.work(handle)?;
-        let (found, expected) = (work.0.layout.load(Ordering::Relaxed), const { layout_id::<T>() });
+        let (found, expected) = (work.0.words.layout.load(Ordering::Relaxed), const { layout_id::<T>() });
         if found == expected {
             return Ok(());
         }
         if found != const { layout_id::<T::From>() } {
             return Err(Error::OtherLayout { name: head(T::NAME), expected, found });
         }
-        let old = work.0.value.load(Ordering::Relaxed).cast::<T::From>();
+        let old = work.0.words.value.load(Ordering::Relaxed).cast::<T::From>();
         // SAFETY: the layout id says that this is a `T::From`; `work` keeps everybody else away.
-        let plan = T::prepare(unsafe { &*old })?;
+        let mut plan = T::prepare(unsafe { &*old })?;
         let place = boxed(core::mem::MaybeUninit::<T>::uninit())?;
         // SAFETY: as above; the record takes the new value at once, so nobody sees the old one moved out.
         let old = *unsafe { Box::from_raw(old) };
-        work.0.layout.store(0, Ordering::Relaxed); // should `commit` break its rule and panic, the record fits nobody
-        let new = Box::into_raw(Box::write(place, T::commit(old, plan)));
-        work.0.value.store(new.cast(), Ordering::Relaxed);
-        work.0.layout.store(expected, Ordering::Relaxed);
+        work.0.words.layout.store(0, Ordering::Relaxed); // should `commit` break its rule and panic, the record fits nobody
+        let new = Box::into_raw(Box::write(place, T::commit(old, &mut plan)));
+        work.0.words.value.store(new.cast(), Ordering::Relaxed);
+        work.0.words.layout.store(expected, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -345,8 +356,12 @@ pub struct OpaqueInfo<'a> {
     pub layout: u64,
     /// Whether the client has dropped it and the server not yet freed it.
     pub abandoned: bool,
+    /// Whether its server works on it.
+    pub busy: bool,
     /// Where the value lies.
     pub value: *const (),
+    /// The words that a migration writes. They keep their address as long as the opaque exists.
+    pub words: *const OpaqueWords,
 }
 
 /// Shows each opaque in turn, with preemption off for one at a time: `f` takes notes and does not wait.
@@ -356,9 +371,11 @@ pub fn opaques(mut f: impl FnMut(&OpaqueInfo<'_>)) {
         let owner = db.owners.hold(record.owner);
         f(&OpaqueInfo {
             type_name: owner.as_ref().map_or("", |owner| &owner.type_name),
-            layout: record.layout.load(Ordering::Relaxed),
+            layout: record.words.layout.load(Ordering::Relaxed),
             abandoned: record.state.load(Ordering::Relaxed) & ABANDONED != 0,
-            value: record.value.load(Ordering::Relaxed),
+            busy: record.state.load(Ordering::Relaxed) & BUSY != 0,
+            value: record.words.value.load(Ordering::Relaxed),
+            words: &raw const record.words,
         });
     });
 }

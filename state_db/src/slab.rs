@@ -1,7 +1,7 @@
 //! Slabs: tables of values of one type, each named by a [`Ref`] that knows when its value has gone.
 
 use crate::error::{Error, Gone};
-use crate::table::{Handle, Stays, Table};
+use crate::table::{Chunks, Handle, Stays, Table};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
@@ -168,6 +168,37 @@ impl<T> Slab<T> {
     pub fn capacity(&self) -> usize {
         self.table.capacity() as usize
     }
+}
+
+impl<T> Slab<T> {
+    /// Memory for a slab with as many records.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn room<U>(&self) -> Result<Room<U>, Error> {
+        self.table.room::<U>().map(|room| Room { room, of: PhantomData })
+    }
+
+    /// Whether there is enough of it.
+    pub fn fits<U>(&self, room: &Room<U>) -> bool {
+        self.table.fits(&room.room)
+    }
+
+    /// The same slab with other values: every [`Ref`] names what became of the value that it named. Neither allocates nor
+    /// frees; nobody may be inside. For [`Migrate::commit`](crate::Migrate::commit).
+    ///
+    /// # Panics
+    /// If the room does not fit.
+    pub fn convert<U>(self, room: &mut Room<U>, f: impl FnMut(T) -> U) -> Slab<U> {
+        Slab { table: self.table.convert(&mut room.room, f) }
+    }
+}
+
+/// Memory that [`Slab::convert`] needs; afterwards, what it left. Dropping it frees either.
+#[derive(Debug)]
+pub struct Room<U> {
+    room: Chunks,
+    of: PhantomData<U>,
 }
 
 impl<T> Default for Slab<T> {

@@ -264,6 +264,13 @@ impl<T: ?Sized + Sync + 'static> Slot<T> {
     }
 }
 
+impl SlotWords {
+    /// The word that holds the vtable's address.
+    pub fn vtable_word(words: *const SlotWords) -> *const AtomicPtr<()> {
+        words.cast::<u8>().wrapping_add(core::mem::offset_of!(SlotWords, vtable)).cast()
+    }
+}
+
 /// What is known of a slot.
 #[derive(Clone, Copy, Debug)]
 pub struct SlotInfo<'a> {

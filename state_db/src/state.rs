@@ -57,12 +57,12 @@ pub struct Field {
     pub ty: &'static str,
 }
 
-/// How values of one version become values of the next. Where `prepare` or `commit` cannot be undone by `back`, the update
-/// is marked irreversible by its author and says so.
+/// How values of one version become values of another; [`migrates!`](crate::migrates) lets an update find it. The way back
+/// is an implementation of its own, for the old type.
 pub trait Migrate: State {
-    /// The version before, kept in a module named for it.
+    /// The other version, kept in a module named for it.
     type From: State;
-    /// What `prepare` had to allocate or look up.
+    /// What `prepare` had to allocate or look up. What is left in it is dropped after the update.
     type Plan;
 
     /// May fail, and changes nothing.
@@ -71,11 +71,14 @@ pub trait Migrate: State {
     /// Whatever keeps this value from being migrated; the update is then refused.
     fn prepare(old: &Self::From) -> Result<Self::Plan, Error>;
 
-    /// Moves the fields over. It does not allocate and has no path to a panic.
-    fn commit(old: Self::From, plan: Self::Plan) -> Self;
+    /// Whether what was prepared still suits the value, which was in use meanwhile.
+    fn fits(_old: &Self::From, _plan: &Self::Plan) -> bool {
+        true
+    }
 
-    /// The reverse, under the same rule as [`Migrate::commit`].
-    fn back(self) -> Self::From;
+    /// Moves the fields over. It runs while nothing else does: it neither allocates nor frees, has no path to a panic, and
+    /// leaves the memory of `old` as it is.
+    fn commit(old: Self::From, plan: &mut Self::Plan) -> Self;
 }
 
 /// A type's path, known when the program is compiled.

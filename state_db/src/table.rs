@@ -320,6 +320,75 @@ impl<T> Table<T> {
     }
 }
 
+/// Memory of chunks that hold nothing that must be dropped.
+#[derive(Debug)]
+pub(crate) struct Chunks([(*mut u8, Layout); CHUNKS]);
+
+// SAFETY: memory without a value in it belongs to whoever has it.
+unsafe impl Send for Chunks {}
+// SAFETY: nothing is read through a shared reference.
+unsafe impl Sync for Chunks {}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        for (first, layout) in self.0.iter().filter(|(first, _)| !first.is_null()) {
+            // SAFETY: allocated with this layout; nobody else has it.
+            unsafe { alloc::alloc::dealloc(*first, *layout) };
+        }
+    }
+}
+
+impl<T> Table<T> {
+    /// Memory for a table with as many records.
+    pub(crate) fn room<U>(&self) -> Result<Chunks, Error> {
+        let count = self.free.lock().chunks;
+        let mut chunks = Chunks([(null_mut(), Layout::new::<()>()); CHUNKS]);
+        for (number, chunk) in chunks.0.iter_mut().enumerate().take(count as usize) {
+            let layout = layout_of::<U>(number as u32)?;
+            *chunk = (memory::allocate(layout)?.as_ptr(), layout);
+        }
+        Ok(chunks)
+    }
+
+    /// Whether there are as many chunks.
+    pub(crate) fn fits(&self, room: &Chunks) -> bool {
+        room.0.iter().filter(|(first, _)| !first.is_null()).count() == self.free.lock().chunks as usize
+    }
+
+    /// The same table with other values: generations, doors and free records stay. The room takes the old memory.
+    pub(crate) fn convert<U>(self, room: &mut Chunks, mut f: impl FnMut(T) -> U) -> Table<U> {
+        assert!(self.fits(room), "a table is converted into the room that was made for it");
+        let table = Table::<U>::new();
+        for (number, (first, layout)) in room.0.iter_mut().enumerate().filter(|(_, (first, _))| !first.is_null()) {
+            let old = self.chunks[number].load(Ordering::Acquire);
+            let new = first.cast::<Record<U>>();
+            for at in 0..records_in(number as u32) as usize {
+                // SAFETY: both chunks have `records_in(number)` records, as `fits` and `room` saw to; the old ones are
+                // initialised, and nobody else uses either table.
+                unsafe {
+                    let (from, to) = (&*old.add(at), new.add(at));
+                    let link = AtomicU32::new(from.link.load(Ordering::Relaxed));
+                    to.write(Record { gate: from.gate.copy(), link, value: UnsafeCell::new(MaybeUninit::uninit()) });
+                    if from.gate.current().is_some() {
+                        (*(*to).value.get()).write(f((*from.value.get()).assume_init_read()));
+                    }
+                }
+            }
+            table.chunks[number].store(new, Ordering::Release);
+            // The layout is that of the chunk that was allocated there.
+            let old_layout = layout_of::<T>(number as u32).unwrap_or(*layout);
+            (*first, *layout) = (old.cast(), old_layout);
+        }
+        {
+            let (from, mut to) = (self.free.lock(), table.free.lock());
+            *to = Free { head: from.head, chunks: from.chunks, used: from.used };
+        }
+        // Its values have moved, and its memory is the room's.
+        core::mem::forget(self);
+        table
+    }
+}
+
 impl<T> Drop for Table<T> {
     fn drop(&mut self) {
         for index in 0..self.capacity() {

@@ -140,3 +140,30 @@ fn a_value_that_one_cpu_removes_is_never_seen_half_gone_by_another() {
     });
     assert!(slab.len() <= 8);
 }
+
+#[test]
+fn a_converted_slab_knows_the_same_names() {
+    support::enter_machine();
+    let slab: Slab<u8> = Slab::new();
+    let all: Vec<Ref<u8>> = (0..40).map(|value| slab.insert(value).unwrap()).collect();
+    for gone in all.iter().skip(1).step_by(3) {
+        slab.remove(*gone).unwrap();
+    }
+    let small: state_db::Room<String> = Slab::<u8>::new().room().unwrap();
+    assert!(!slab.fits(&small));
+    let mut room = slab.room::<String>().unwrap();
+    assert!(slab.fits(&room));
+    let (len, capacity) = (slab.len(), slab.capacity());
+    let texts = slab.convert(&mut room, |value| format!("value {value}"));
+    drop(room);
+    assert_eq!((texts.len(), texts.capacity()), (len, capacity));
+    for (value, old) in all.iter().enumerate() {
+        let found = texts.with(Ref::from_bits(old.bits()), String::clone);
+        let expected = if value % 3 == 1 { Err(Gone) } else { Ok(format!("value {value}")) };
+        assert_eq!(found, expected);
+    }
+    // The free records come again, with new generations.
+    let more: Vec<Ref<String>> = (0..13).map(|n| texts.insert(format!("more {n}")).unwrap()).collect();
+    assert_eq!(texts.capacity(), capacity);
+    assert!(more.iter().all(|new| all.iter().all(|old| old.bits() != new.bits())));
+}

@@ -173,12 +173,8 @@ mod next {
             if old.line == 13 { Err(Error::Migration { reason: "13" }) } else { Ok(()) }
         }
 
-        fn commit(old: super::Progress, (): ()) -> Self {
+        fn commit(old: super::Progress, (): &mut ()) -> Self {
             Progress { line: old.line.into(), history: old.history }
-        }
-
-        fn back(self) -> super::Progress {
-            super::Progress { line: self.line as u32, history: self.history }
         }
     }
 }

@@ -5,7 +5,7 @@ use super::names;
 use super::types::{Paths, Types};
 use anyhow::{Context, Result};
 use gimli::constants as dw;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Offset of the first method in a vtable, in bytes: behind drop glue, size and alignment.
@@ -78,6 +78,8 @@ pub struct Vtable {
     pub of: String,
     /// Its words behind drop glue, size and alignment.
     pub words: Vec<Word>,
+    /// Where it lies: number of the section among those of the program, and offset in bytes; nothing if that is not known.
+    pub place: Option<(u32, u64)>,
 }
 
 impl Debug {
@@ -97,6 +99,29 @@ impl Debug {
     }
 }
 
+/// The functions of a companion object, by symbol, with the types, by number, that their parameters and variables have, and
+/// those of what was inlined into them.
+///
+/// # Errors
+/// It is damaged.
+pub fn handled(bytes: &[u8]) -> Result<(Types, Vec<(String, BTreeSet<u32>)>)> {
+    let companion = Companion::read(bytes)?;
+    let information = companion.dwarf()?;
+    let nodes = dwarf::nodes(&information).context("its debug information cannot be read")?;
+    let mut paths = Paths::new(&nodes);
+    let types = Types::read(&nodes, &mut paths);
+    let handled = dwarf::handled(&information).context("its variables cannot be read")?;
+    let mut found = Vec::new();
+    for (number, node) in nodes.iter().enumerate().filter(|(_, node)| node.tag == dw::DW_TAG_subprogram) {
+        let (Some(low_pc), Some(offsets)) = (node.attributes.low_pc, handled.get(&node.offset)) else { continue };
+        let chain = chain(&nodes, &paths, number as u32);
+        let linkage = chain.iter().find_map(|&n| nodes[n as usize].attributes.linkage);
+        let Some(symbol) = linkage.or_else(|| companion.functions.get(&low_pc).map(String::as_str)) else { continue };
+        found.push((symbol.to_owned(), offsets.iter().filter_map(|&offset| types.at(offset)).collect()));
+    }
+    Ok((types, found))
+}
+
 fn vtables(nodes: &[Node<'_>], paths: &Paths<'_, '_>, companion: &Companion) -> Vec<Vtable> {
     let mut found = Vec::new();
     for node in nodes.iter().filter(|node| node.tag == dw::DW_TAG_variable) {
@@ -113,7 +138,9 @@ fn vtables(nodes: &[Node<'_>], paths: &Paths<'_, '_>, companion: &Companion) -> 
             Some(None) => Word::Supertrait,
             None => Word::Absent,
         });
-        found.push(Vtable { ty: ty.to_owned(), of: of.to_owned(), words: words.collect() });
+        let (section, offset) = dwarf::section(place);
+        let section = companion.allocated.binary_search(&section).ok().map(|number| (number as u32, offset));
+        found.push(Vtable { ty: ty.to_owned(), of: of.to_owned(), words: words.collect(), place: section });
     }
     found
 }

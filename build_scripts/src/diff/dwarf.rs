@@ -24,11 +24,18 @@ pub fn address(section: u64, offset: u64) -> u64 {
     section << SECTION_SHIFT | offset
 }
 
+/// Section and offset of an address.
+pub fn section(address: u64) -> (u64, u64) {
+    (address >> SECTION_SHIFT, address & u64::from(u32::MAX))
+}
+
 /// A companion object whose debug sections have been relocated.
 pub struct Companion {
     debug: HashMap<&'static str, Vec<u8>>,
     /// Names of functions, by address.
     pub functions: HashMap<u64, String>,
+    /// Numbers of the sections that are part of a program, in their order.
+    pub allocated: Vec<u64>,
     /// Of sections with constants: where each relocated word leads, as the name of a function, or nothing if to data.
     words: HashMap<u64, Option<String>>,
 }
@@ -53,13 +60,17 @@ impl Companion {
         let header = Header::parse(bytes).context("not an ELF64 object")?;
         let sections = header.sections(Le, bytes).context("its sections cannot be read")?;
         let symbols = sections.symbols(Le, bytes, elf::SHT_SYMTAB).context("its symbols cannot be read")?;
-        let mut companion = Companion { debug: HashMap::new(), functions: HashMap::new(), words: HashMap::new() };
+        let mut companion =
+            Companion { debug: HashMap::new(), functions: HashMap::new(), allocated: Vec::new(), words: HashMap::new() };
         for symbol in symbols.iter().filter(|symbol| symbol.st_type() == elf::STT_FUNC) {
             let at = address(symbol.st_shndx(Le).0.into(), symbol.st_value(Le));
             let name = String::from_utf8_lossy(symbol.name(Le, symbols.strings())?).into_owned();
             companion.functions.entry(at).or_insert(name);
         }
-        for section in sections.iter() {
+        for (number, section) in sections.enumerate() {
+            if section.sh_flags(Le).0 & elf::SHF_ALLOC.0 != 0 {
+                companion.allocated.push(number.0 as u64);
+            }
             let name = sections.section_name(Le, section).unwrap_or_default();
             if let Some(wanted) = WANTED.iter().find(|id| id.name().as_bytes() == name) {
                 let data =
@@ -227,6 +238,56 @@ pub fn nodes<'d>(dwarf: &Dwarf<Slice<'d>>) -> Result<Vec<Node<'d>>> {
     }
     anyhow::ensure!(units.next()?.is_none(), "more than one compilation unit in one crate");
     Ok(nodes)
+}
+
+/// What each function handles: by the function's offset, the types of its parameters and variables, and of those that were
+/// inlined into it, as offsets.
+///
+/// # Errors
+/// The debug information is damaged.
+pub fn handled(dwarf: &Dwarf<Slice<'_>>) -> Result<HashMap<usize, Vec<usize>>> {
+    // Of each variable: its type, the variable that it stands for, and the function around it.
+    let mut variables: HashMap<usize, (Option<usize>, Option<usize>)> = HashMap::new();
+    let mut inside: Vec<(usize, usize)> = Vec::new();
+    let mut units = dwarf.units();
+    if let Some(header) = units.next()? {
+        let unit = dwarf.unit(header)?;
+        let mut entries = unit.entries_raw(None)?;
+        let mut open: Vec<(isize, usize)> = Vec::new();
+        while !entries.is_empty() {
+            let (depth, offset) = (entries.next_depth(), entries.next_offset().0);
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            while open.last().is_some_and(|&(outer, _)| outer >= depth) {
+                open.pop();
+            }
+            match abbreviation.tag() {
+                dw::DW_TAG_subprogram if abbreviation.has_children() => open.push((depth, offset)),
+                dw::DW_TAG_variable | dw::DW_TAG_formal_parameter => {
+                    let found = attributes(dwarf, &unit, &mut entries, abbreviation)?;
+                    variables.insert(offset, (found.ty, found.origin));
+                    inside.extend(open.last().map(|&(_, function)| (function, offset)));
+                    continue;
+                }
+                _ => {}
+            }
+            entries.skip_attributes(abbreviation.attributes())?;
+        }
+    }
+    let mut handled: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (function, mut variable) in inside {
+        // A variable of an inlined call stands for the one of the function that was inlined; chains are short.
+        for _ in 0..8 {
+            match variables.get(&variable) {
+                Some(&(Some(ty), _)) => {
+                    handled.entry(function).or_default().push(ty);
+                    break;
+                }
+                Some(&(None, Some(origin))) => variable = origin,
+                _ => break,
+            }
+        }
+    }
+    Ok(handled)
 }
 
 fn nodes_tag(nodes: &[Node<'_>], node: u32) -> gimli::DwTag {

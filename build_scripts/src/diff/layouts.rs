@@ -258,9 +258,18 @@ impl<'c> Set<'c> {
 
     /// The types of a cell from which one of them can be reached: as a member, behind a pointer, as a parameter.
     pub fn reached_from(&self, debug: &Debug) -> HashSet<u32> {
+        self.reached_by(debug, &debug.types.refers)
+    }
+
+    /// The types of a cell whose values hold one of them, or point to one, directly or by way of others.
+    pub fn held_by(&self, debug: &Debug) -> HashSet<u32> {
+        self.reached_by(debug, &debug.types.holds)
+    }
+
+    fn reached_by(&self, debug: &Debug, edges: &[Vec<u32>]) -> HashSet<u32> {
         let types = &debug.types;
         let mut from: Vec<Vec<u32>> = vec![Vec::new(); types.all.len()];
-        for (index, refers) in types.refers.iter().enumerate() {
+        for (index, refers) in edges.iter().enumerate() {
             refers.iter().for_each(|&to| from[to as usize].push(index as u32));
         }
         let start = types.all.iter().enumerate().filter(|(_, (path, _))| self.contains(path));

@@ -6,7 +6,7 @@
 //! code        canonical code of a function                     coroutines            code that belongs to a type
 //! follow      which functions lead on                          verdict               code, data, or refused
 //! reasons     why an object differs                            report                for people and for scripts
-//! along       which changes belong together
+//! along       which changes belong together               migrations            what a data update has to do
 //! ```
 //! Objects that differ are the difference. Of those, and of every other cell whose debug information differs, types are
 //! compared: a cell that only keeps a reference to a type has the same bytes when the type changes. If one did, the debug
@@ -21,6 +21,7 @@ pub mod debug;
 pub mod dwarf;
 pub mod follow;
 pub mod layouts;
+pub mod migrations;
 pub mod names;
 pub mod reasons;
 pub mod report;
@@ -92,6 +93,7 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         hosted: target.manifest.hosted.clone(),
         services: target.manifest.services.clone(),
         namespaces: target.manifest.namespaces.clone(),
+        data: bundle::Data::default(),
         boot_pending: nano_core(old)? != nano_core(new)?,
     };
     let along = along::along([&base, &target], &bundle.changes);
@@ -161,11 +163,30 @@ fn changes(base: &Files, target: &Files) -> Vec<Change> {
 fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
     let read = read_debug(pair, &bundle.changes)?;
     let (changed, exempt) = changed_types(pair, &read);
-    let data = verdict::Data { statics: verdict::statics(pair), types: holders(pair, &read, changed)? };
+    // Where no type changed there is nobody to look for.
+    let unread = if changed.is_empty() { Vec::new() } else { read_others(pair, &read)? };
+    let known = |old: bool| {
+        read.iter().filter_map(move |(name, both)| Some((name.as_str(), if old { both.0.as_ref() } else { both.1.as_ref() }?)))
+    };
+    let others: Vec<(&str, &Debug)> = unread.iter().map(|(name, debug)| (name.as_str(), debug)).collect();
+    let base: Vec<(&str, &Debug)> = known(true).chain(others.iter().copied()).collect();
+    let all: Vec<(&str, &Debug)> = base.iter().copied().chain(known(false)).collect();
+    let with_holders = |changed: Changed| {
+        let holders = verdict::holders(&changed, all.iter().copied());
+        (changed, holders)
+    };
+    let data = verdict::Data { statics: verdict::statics(pair), types: changed.into_iter().map(with_holders).collect() };
+    let targets = migrations::targets(pair);
     bundle.layouts = data.lines();
-    bundle.verdict = data.verdict(|changed| verdict::is_claimed(pair.target, changed));
-
-    let set = layouts::Set::new(data.types.iter().map(|(changed, _)| changed).chain(&exempt));
+    bundle.verdict = data.verdict(|changed| migrations::obstacle(pair, changed, &base, &targets));
+    let mut set = layouts::Set::new(data.types.iter().map(|(changed, _)| changed).chain(&exempt));
+    if bundle.verdict == Verdict::Data {
+        let claims = data.roots().map(|(changed, _)| format!("{}: {}", changed.path, changed.how)).collect();
+        let types: Vec<&Changed> = data.types.iter().map(|(changed, _)| changed).collect();
+        bundle.data = migrations::data(pair, &types, claims, &base)?;
+        // No value of the old layout is left: whoever handles the type leads on.
+        set = layouts::Set::new(&exempt);
+    }
     let (mut old_reader, mut new_reader) = (Reader::new(pair.base), Reader::new(pair.target));
     for change in &mut bundle.changes {
         let mentioned = data.roots().filter(|(_, holders)| holders.contains(&change.name));
@@ -265,38 +286,13 @@ fn read_debug(pair: Pair<'_, '_>, changes: &[Change]) -> Result<Read> {
     Ok(found)
 }
 
-/// Each changed type with the cells that mention it, in the base or in the target.
-fn holders(
-    pair: Pair<'_, '_>,
-    read: &Read,
-    changed: Vec<layouts::Changed>,
-) -> Result<Vec<(Changed, BTreeSet<String>)>> {
-    if changed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let others: Vec<&str> = pair
-        .base
-        .files
-        .manifest
-        .cells
-        .iter()
-        .map(|cell| cell.name.as_str())
-        .filter(|name| !read.contains_key(*name))
-        .collect();
-    let mut unread = Vec::new();
-    for (name, debug) in others.iter().zip(side_by_side(&others, |name| Debug::read(&pair.base.files.companion(name)?)))
-    {
-        unread.push((*name, debug.with_context(|| format!("cell {name}"))?));
-    }
-    let known = read
-        .iter()
-        .flat_map(|(name, pair)| [&pair.0, &pair.1].into_iter().flatten().map(move |debug| (name.as_str(), debug)));
-    let all: Vec<(&str, &Debug)> = known.chain(unread.iter().map(|(name, debug)| (*name, debug))).collect();
-    let with_holders = |changed: Changed| {
-        let holders = verdict::holders(&changed, all.iter().copied());
-        (changed, holders)
-    };
-    Ok(changed.into_iter().map(with_holders).collect())
+/// The debug information of the base's cells that have not been read.
+fn read_others(pair: Pair<'_, '_>, read: &Read) -> Result<Vec<(String, Debug)>> {
+    let names = pair.base.files.manifest.cells.iter().map(|cell| cell.name.as_str());
+    let names: Vec<&str> = names.filter(|name| !read.contains_key(*name)).collect();
+    let debug = side_by_side(&names, |name| Debug::read(&pair.base.files.companion(name)?));
+    let named = names.iter().zip(debug).map(|(name, debug)| Ok(((*name).to_owned(), debug.with_context(|| format!("cell {name}"))?)));
+    named.collect()
 }
 
 /// Two things at once.

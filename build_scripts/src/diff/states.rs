@@ -26,6 +26,11 @@ fn versions(side: &Side<'_>) -> BTreeMap<String, u32> {
     side.units.iter().flat_map(|unit| unit.statics.iter().filter_map(move |found| version(unit, found))).collect()
 }
 
+/// The paths of a build's states.
+pub fn all(side: &Side<'_>) -> Vec<String> {
+    versions(side).into_keys().collect()
+}
+
 /// The types with another version.
 pub fn changed(pair: Pair<'_, '_>) -> Vec<Changed> {
     let (base, target) = (versions(pair.base), versions(pair.target));

@@ -56,6 +56,8 @@ pub struct Types {
     pub all: Vec<(Arc<str>, Layout)>,
     /// For each type, those it holds, points to, or has as parameters.
     pub refers: Vec<Vec<u32>>,
+    /// For each type, those of which a value of it holds or points to a value. A parameter alone is none.
+    pub holds: Vec<Vec<u32>>,
     by_offset: HashMap<usize, u32>,
     none: Option<Arc<str>>,
 }
@@ -189,6 +191,7 @@ impl Types {
             types.all.push((paths.path(number), Layout::default()));
         }
         types.refers = vec![Vec::new(); numbers.len()];
+        types.holds = vec![Vec::new(); numbers.len()];
         for (index, &number) in numbers.iter().enumerate() {
             types.describe(index, number, nodes, paths);
         }
@@ -219,6 +222,9 @@ impl Types {
         self.all[index].1.parts.push(Part { what, name, place, ty: ty_path });
         if let Some(ty) = ty.and_then(|ty| self.at(ty)) {
             self.refers[index].push(ty);
+            if matches!(what, What::Member | What::Variant) {
+                self.holds[index].push(ty);
+            }
         }
     }
 
@@ -226,6 +232,9 @@ impl Types {
         let node = &nodes[number as usize];
         if let Some(to) = node.attributes.ty.and_then(|ty| self.at(ty)) {
             self.refers[index].push(to);
+            if matches!(node.tag, dw::DW_TAG_pointer_type | dw::DW_TAG_array_type) {
+                self.holds[index].push(to);
+            }
         }
         let is_plain = matches!(node.tag, dw::DW_TAG_pointer_type | dw::DW_TAG_array_type | dw::DW_TAG_subroutine_type);
         if !is_plain {

@@ -34,26 +34,20 @@ impl Data {
         self.types.iter().filter(move |(changed, _)| all || !changed.follows)
     }
 
-    /// The verdict. `claimed` says whether the target brings a migration for a type.
-    ///
-    /// A data update needs every changed type to be claimed, and somebody to carry the migrations out; the second is
-    /// missing, so a claimed type is refused as well, with another sentence. Types that changed only because of others
-    /// need no sentence of their own: whoever holds one holds what it follows from.
-    pub fn verdict(&self, claimed: impl Fn(&Changed) -> bool) -> Verdict {
+    /// The verdict. `obstacle` says what keeps a type from being claimed by a migration. Types that changed only because of
+    /// others need no sentence of their own: whoever holds one holds what it follows from.
+    pub fn verdict(&self, obstacle: impl Fn(&Changed) -> Option<String>) -> Verdict {
         let mut sentences = self.statics.clone();
         for (changed, holders) in self.roots() {
-            let claim = match claimed(changed) {
-                true => "a migration claims it, but migrations are not carried out yet",
-                false => "no migration claims it",
-            };
-            sentences.push(format!(
-                "{} changed ({}) and {claim}; it is mentioned by {}",
-                changed.path,
-                changed.how,
-                list(holders)
-            ));
+            if let Some(why) = obstacle(changed) {
+                sentences.push(format!("{} changed ({}) and {why}; it is mentioned by {}", changed.path, changed.how, list(holders)));
+            }
         }
-        if sentences.is_empty() { Verdict::Code } else { Verdict::Refused(sentences) }
+        match (sentences.is_empty(), self.types.is_empty()) {
+            (false, _) => Verdict::Refused(sentences),
+            (true, true) => Verdict::Code,
+            (true, false) => Verdict::Data,
+        }
     }
 }
 
@@ -62,12 +56,6 @@ fn list(names: &BTreeSet<String>) -> String {
         true => "no cell by itself".to_owned(),
         false => names.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
     }
-}
-
-/// Whether the target has `impl Migrate` for a type.
-pub fn is_claimed(target: &Side<'_>, changed: &Changed) -> bool {
-    let path = format!("<{} as state_db::state::Migrate>::commit", changed.path);
-    target.units.iter().any(|unit| !unit.with_path(&path).is_empty())
 }
 
 /// Values that outlive the copies of their cells and would not fit the new ones.

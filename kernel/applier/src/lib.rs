@@ -119,6 +119,11 @@ impl Prepared {
         room
     }
 
+    /// How many more words there is room for.
+    pub fn room(&self) -> usize {
+        self.words.capacity() - self.words.len()
+    }
+
     /// The words so far.
     pub fn words(&self) -> &[Word] {
         &self.words

@@ -14,7 +14,7 @@ use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 
@@ -78,6 +78,50 @@ pub struct Change {
     pub own: bool,
 }
 
+/// A named place in a cell's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The cell.
+    pub cell: String,
+    /// Mangled symbol.
+    pub symbol: String,
+}
+
+/// A function that handles values of types that change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The function.
+    pub place: Place,
+    /// One of the types, for people.
+    pub handles: String,
+}
+
+/// A vtable of an object in a slot whose trait changes: section and offset, in bytes, in both objects of its cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vtable {
+    /// The cell.
+    pub cell: String,
+    /// In the base's object.
+    pub old: (u32, u64),
+    /// In the target's object.
+    pub new: (u32, u64),
+}
+
+/// What a data update does besides replacing code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Data {
+    /// Where the target's migrations lie.
+    pub migrations: Vec<Place>,
+    /// The types that they claim, and traits whose objects in slots change, for people.
+    pub claims: Vec<String>,
+    /// Functions of the base in which no task may stand when values change.
+    pub holders: Vec<Holder>,
+    /// The same of the target, for the way back.
+    pub holders_back: Vec<Holder>,
+    /// Vtables of objects in slots.
+    pub vtables: Vec<Vtable>,
+}
+
 /// A difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
@@ -101,6 +145,8 @@ pub struct Bundle {
     pub services: Vec<Service>,
     /// The target's namespaces.
     pub namespaces: Vec<Namespace>,
+    /// What happens to data.
+    pub data: Data,
     /// `nano_core` differs too: that part waits for the next boot.
     pub boot_pending: bool,
 }

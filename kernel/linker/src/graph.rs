@@ -304,6 +304,13 @@ impl<'a> Graph<'a> {
         Some(cell_ref.placement.as_ref()?.address(section, symbol.value))
     }
 
+    /// Where a thunk leads, if an address is one; else the address itself.
+    pub fn behind_thunk(&self, address: u64) -> u64 {
+        let thunk = self.thunks.living().find(|(_, thunk)| thunk.address.get() == address && !thunk.orphan);
+        let placed = thunk.and_then(|(_, thunk)| Some((thunk, self.cell(thunk.cell).placement.as_ref()?)));
+        placed.map_or(address, |(thunk, placement)| placement.address(thunk.section, thunk.value))
+    }
+
     /// The cell that defines an exported symbol.
     pub fn definer(&self, name: &str) -> Option<CellId> {
         self.globals.get(name).map(|&(cell, _)| cell)

@@ -399,7 +399,7 @@ impl<'a> Graph<'a> {
             match self.globals.get(name) {
                 Some(&(definer, index)) => {
                     if let Some(namespace) = namespace
-                        && !namespace.allows(self.cell(definer).name)
+                        && !namespace.allows(self.cell(definer).name, name)
                     {
                         let (cell, symbol, definer) = (String::from(cell.name), String::from(name), String::from(self.cell(definer).name));
                         return Err(Error::Hidden { cell, symbol, definer, namespace: namespace.name.clone() });

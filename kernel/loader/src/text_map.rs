@@ -36,8 +36,8 @@ impl Map {
         &raw const self.map as u64
     }
 
-    /// Puts the map in place directly: at boot, when nothing can be unwinding.
-    pub(crate) fn install(&self) {
+    /// Puts the map in place directly. Whoever is just unwinding may go on with the one before, which must stay for it.
+    pub fn install(&self) {
         platform::roots().text_map.store((&raw const self.map).cast_mut().cast(), Ordering::Release);
     }
 }

@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 /// What the namespace is called that allows everything.
 pub const BASE: &str = "base";
 
-/// A set of cells, and the cells that they may link besides each other.
+/// A set of cells, and what they may link besides each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
     /// Its name.
     pub name: String,
     /// The cells in it, by name.
     pub cells: Vec<String>,
-    /// The cells that these may link, by name.
+    /// What these may link: cells by name, and single functions of others by symbol.
     pub allows: Vec<String>,
 }
 
@@ -90,9 +90,9 @@ impl Namespaces {
 }
 
 impl Namespace {
-    /// Whether a cell of this namespace may link a cell.
-    pub fn allows(&self, cell: &str) -> bool {
-        [&self.cells, &self.allows].into_iter().flatten().any(|known| known == cell)
+    /// Whether a cell of this namespace may link a symbol of a cell.
+    pub fn allows(&self, cell: &str, symbol: &str) -> bool {
+        self.cells.iter().any(|known| known == cell) || self.allows.iter().any(|known| known == cell || known == symbol)
     }
 }
 
@@ -108,10 +108,11 @@ mod tests {
 
     #[test]
     fn a_cell_sees_its_own_and_what_is_allowed() {
-        let all = Namespaces::new(&[namespace("apps", &["hello", "count"], &["console"])]).unwrap();
+        let all = Namespaces::new(&[namespace("apps", &["hello", "count"], &["console", "delias_halt"])]).unwrap();
         let apps = all.of("hello").unwrap();
-        assert!(["hello", "count", "console"].iter().all(|cell| apps.allows(cell)));
-        assert!(!apps.allows("frames"));
+        assert!(["hello", "count", "console"].iter().all(|cell| apps.allows(cell, "f")));
+        assert!(!apps.allows("frames", "f") && !apps.allows("platform", "delias_reset"));
+        assert!(apps.allows("platform", "delias_halt"));
         assert_eq!(all.of("frames"), None);
     }
 

@@ -1,6 +1,7 @@
 //! Applying an offer, and taking updates back: one transaction each.
 
 use crate::{
+    data::Way,
     error::Error,
     history::{Applied, Before, Outcome},
     offer::{check, refusals},
@@ -45,7 +46,7 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
         }
         let wanted = wanted(&store, bundle)?;
         let granted = grant(world, bundle)?;
-        match transact(world, &mut store, wanted, bundle.target_id) {
+        match transact(world, &mut store, wanted, bundle.target_id, &Arc::new(bundle.data.clone()), Way::There) {
             Ok((done, applied)) => Ok((done, Applied { namespaces: granted.before, ..applied })),
             Err(error) => {
                 revoke(world, granted);
@@ -126,10 +127,10 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
             follow: before.follow.iter().map(|pair| Follow { old: pair.new.clone(), new: pair.old.clone() }).collect(),
         })
         .collect();
-    let namespaces = applied.namespaces.clone();
+    let (namespaces, data) = (applied.namespaces.clone(), applied.data.clone());
     with_world(|world| {
         let now = world.graph.set_namespaces(namespaces);
-        let done = transact(world, store, wanted, base);
+        let done = transact(world, store, wanted, base, &data, Way::Back);
         if done.is_err() {
             world.graph.set_namespaces(now);
         }
@@ -188,7 +189,7 @@ impl Prepared {
     }
 }
 
-fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [u8; 32]) -> Result<(Done, Applied), Error> {
+fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [u8; 32], data: &Arc<bundle::Data>, way: Way) -> Result<(Done, Applied), Error> {
     let base = world.running_id;
     let before: Vec<Before> = wanted
         .iter()
@@ -201,7 +202,9 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
             Before { name: want.name.clone(), was, follow: want.follow.clone() }
         })
         .collect();
-    let stage = prepare(world, store, &wanted)?.stage(world)?;
+    let mut stage = prepare(world, store, &wanted)?.stage(world)?;
+    let found = crate::data::find(world, &stage, data, way)?;
+    stage.set_data(found);
     let done = stage.apply(world)?;
     world.running_id = target;
     world.hashes.resize(world.graph.numbers(), [0; 32]);
@@ -216,10 +219,10 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     let copies = wanted.iter().filter_map(of).collect();
     let number = store.applied.back().map_or(1, |last| last.number + 1);
     let cells = wanted.into_iter().map(|want| want.name).collect();
-    let Done { words, frames, pause_ns, .. } = done;
+    let Done { words, frames, pause_ns, migrated, .. } = done;
     let at_ns = time::now_ns();
     store.settled_ns = at_ns;
-    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated: 0, outcome: Outcome::Applied, before, namespaces: Arc::default() };
+    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated, outcome: Outcome::Applied, before, data: data.clone(), namespaces: Arc::default() };
     Ok((done, applied))
 }
 

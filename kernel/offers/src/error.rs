@@ -86,6 +86,15 @@ pub enum Error {
         /// Why.
         error: linker::ObjectError,
     },
+    /// What the host says of data does not fit what runs.
+    #[error("the offer changes data with {0}, which is not there")]
+    Data(String),
+    /// A part of an update that changes data.
+    #[error("the offer changes data ({0}) and is applied whole")]
+    Whole(String),
+    /// There is no migration back.
+    #[error("the update cannot be taken back: {0} was migrated by one that has no way back")]
+    Irreversible(String),
     /// It needs statics that this system does not host.
     #[error(transparent)]
     Update(#[from] update::Error),

@@ -55,6 +55,8 @@ pub struct Applied {
     /// What it brought: a cell's number, and the number of its first copy from the new object.
     pub(crate) copies: Vec<(u32, u32)>,
     pub(crate) before: Vec<Before>,
+    /// What it did to data.
+    pub(crate) data: Arc<bundle::Data>,
     /// The namespaces before.
     pub(crate) namespaces: Arc<Namespaces>,
 }

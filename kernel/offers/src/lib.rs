@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod apply;
+mod data;
 mod error;
 mod history;
 mod offer;

@@ -8,10 +8,13 @@ use loader::World;
 /// The cell's part of a bundle, as a bundle that leads to what will run then.
 ///
 /// # Errors
-/// [`Error::NotOffered`], and [`Error::Along`] if others must come with it.
+/// [`Error::NotOffered`], [`Error::Along`] if others must come with it, [`Error::Whole`] if data changes.
 pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle, Error> {
     let same = |name: &str| name.bytes().map(|b| if b == b'-' { b'_' } else { b }).eq(cell.bytes().map(|b| if b == b'-' { b'_' } else { b }));
     let change: &Change = bundle.changes.iter().find(|change| same(&change.name)).ok_or_else(|| Error::NotOffered(String::from(cell)))?;
+    if let Some(claim) = bundle.data.claims.first() {
+        return Err(Error::Whole(claim.clone()));
+    }
     if !change.along.is_empty() {
         return Err(Error::Along { cell: change.name.clone(), others: change.along.join(", ") });
     }

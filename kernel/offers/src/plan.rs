@@ -1,6 +1,7 @@
 //! The plan of an update, for people: made by staging it and letting go of what was staged.
 
 use crate::{
+    data::{Way, find},
     apply::{grant, prepare, revoke, wanted},
     error::Error,
     offer::{check, refusals},
@@ -39,6 +40,8 @@ pub struct Plan {
     pub copies: usize,
     /// Words outside the new copies that will be written, but for frames of tasks.
     pub words: usize,
+    /// What it does to data: types that are migrated, and traits whose objects in slots change.
+    pub migrates: Vec<String>,
     /// `nano_core` differs: that part waits for the next boot.
     pub boot_pending: bool,
     /// Why it will be refused; nothing if it will not.
@@ -51,6 +54,7 @@ fn rehearse(world: &World, store: &mut Store, bundle: &Bundle) -> Result<(usize,
     let wanted = wanted(store, bundle)?;
     let stage = prepare(world, store, &wanted)?.stage(world)?;
     let words = world.graph.patches(stage.staged()).map_err(update::Error::from)?.len();
+    find(world, &stage, &bundle.data, Way::There)?;
     Ok((stage.cells(), words))
 }
 
@@ -88,6 +92,7 @@ pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
             cells: cells.collect(),
             copies,
             words,
+            migrates: bundle.data.claims.clone(),
             boot_pending: bundle.boot_pending,
             refused,
         };

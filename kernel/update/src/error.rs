@@ -27,6 +27,17 @@ pub enum Error {
         /// What the last walk met.
         why: String,
     },
+    /// A value could not be made ready for its new layout.
+    #[error("{name} cannot be migrated: {why}")]
+    Migration {
+        /// The entry, or the type of the opaque.
+        name: String,
+        /// What its migration says.
+        why: String,
+    },
+    /// Values came and went too fast.
+    #[error("what was prepared for migration did not suit what was there, {0} times")]
+    Unsettled(u32),
     /// A word could not be written.
     #[error("word {address:#x} could not be written; all others are as they were")]
     Unwritable {

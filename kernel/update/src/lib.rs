@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! stage        new copies beside the old, every word outside that leads to them   in a task, preemptible
-//! rendezvous   no task runs; every stack is walked, frames are led to the new copy    event kernel
+//! prepare      values whose layout changes are made ready                          in a task
+//! rendezvous   no task runs; every stack is walked, frames are led to the new copy, values moved    event kernel
 //! apply        the blob writes the words: branches, thunks, frames, caches, the map of text
 //! retire       old copies, thunks and constants that nothing reaches any more are given back     later, and again
 //! ```
@@ -20,6 +21,7 @@ extern crate alloc;
 mod error;
 mod measure;
 mod meeting;
+mod migrate;
 mod plan;
 mod reaper;
 mod reseat;
@@ -30,6 +32,7 @@ mod transaction;
 pub use error::Error;
 pub use measure::{Cost, empty_rendezvous, exchange, look};
 pub use meeting::start;
+pub use migrate::{Data, Holder, Vtable, read_migration};
 pub use reseat::reseat;
 pub use retire::{Retired, has_left, retire};
 pub use transaction::{Done, Stage};

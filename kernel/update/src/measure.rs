@@ -1,7 +1,7 @@
 //! What an exchange costs, part by part: measured on reseats, which go through everything that an update goes through.
 
 use crate::{
-    Error, Stage,
+    Data, Error, Stage,
     retire::{look_once, retire},
     transaction::{BLOB_BYTES, perform, place_blob},
 };
@@ -32,7 +32,7 @@ pub struct Cost {
 /// [`Error`].
 pub fn empty_rendezvous(world: &World) -> Result<u64, Error> {
     let blob = place_blob(world.room_for_text(BLOB_BYTES)?)?;
-    let (_, met) = perform(world, Vec::new(), &world.map, &[], &[], blob)?;
+    let (_, met) = perform(world, Vec::new(), &world.map, &[], &[], blob, Data::default())?;
     Ok(met.pause_ns)
 }
 

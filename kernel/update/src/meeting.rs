@@ -2,6 +2,7 @@
 
 use crate::{
     DEADLINE_NS, Error,
+    migrate::NotNow,
     plan::{Fate, Obstacle, Plan},
     scan::Scan,
 };
@@ -23,6 +24,8 @@ pub(crate) mod answer {
     pub const TAKEN_OVER: u64 = 3;
     /// Memory has been looked through.
     pub const SEEN: u64 = 4;
+    /// The values to be migrated are not those that were prepared.
+    pub const PREPARE_AGAIN: u64 = 5;
 }
 
 /// What a rendezvous is for.
@@ -109,6 +112,21 @@ fn apply(plan: &mut Plan, block: *mut RegisterBlock) -> Outcome {
     if full {
         return Outcome::Answer(answer::TOO_MANY_FRAMES);
     }
+    let room = plan.prepared.room();
+    match plan.migrating.as_ref().map_or(Ok(()), |migrating| migrating.look(room)) {
+        Ok(()) => {}
+        Err(NotNow::PrepareAgain) => return Outcome::Answer(answer::PREPARE_AGAIN),
+        Err(NotNow::Obstacle(obstacle)) => {
+            plan.note = Some(obstacle);
+            return Outcome::Answer(answer::LATER);
+        }
+    }
+    if let Some(migrating) = &mut plan.migrating {
+        // There is room for all, as `look` has seen.
+        migrating.commit(|word| {
+            plan.prepared.push(word);
+        });
+    }
     // SAFETY: the block of the task that asked, which does not run.
     unsafe { (*block).rax = answer::TAKEN_OVER };
     Outcome::Jump { entry: plan.blob + applier::ENTRY, argument: plan.prepared.post(block as u64) }
@@ -122,6 +140,11 @@ fn lead_frames(plan: &mut Plan, stopped: &Stopped) -> bool {
     }
     let mut room = true;
     let walked = unwind::walk(stopped.block, &stopped.bounds, stopped.base, &mut |frame| {
+        if plan.note.is_none()
+            && let Some(what) = plan.holder(frame.pc, frame.exact)
+        {
+            plan.note = Some(Obstacle::new(stopped.name, format_args!("it is in {what}")));
+        }
         match plan.fate(frame.pc, frame.exact) {
             Fate::None => {}
             Fate::Moves(new) => room &= plan.push_frame(frame.at as u64, frame.pc, new),

@@ -1,5 +1,6 @@
 //! What a rendezvous is to do, made beforehand.
 
+use crate::migrate::Migrating;
 use alloc::vec::Vec;
 use applier::{Prepared, Word};
 use arrayvec::ArrayString;
@@ -10,7 +11,7 @@ use linker::Move;
 #[derive(Clone, Debug)]
 pub(crate) struct Obstacle {
     pub task: ArrayString<32>,
-    pub why: ArrayString<128>,
+    pub why: ArrayString<256>,
 }
 
 impl Obstacle {
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub frames: usize,
     /// Starts of replaced texts in which a frame stays.
     pub pinned: Vec<u64>,
+    /// The values that move, if any do.
+    pub migrating: Option<Migrating>,
 }
 
 /// Where a frame goes.
@@ -54,11 +57,11 @@ pub(crate) enum Fate {
 }
 
 impl Plan {
-    pub fn new(prepared: Prepared, moves: Vec<Move>, old: Vec<(u64, u64)>, blob: u64) -> Plan {
+    pub fn new(prepared: Prepared, moves: Vec<Move>, old: Vec<(u64, u64)>, blob: u64, migrating: Option<Migrating>) -> Plan {
         let fixed = prepared.words().len();
         // In the event kernel no memory is asked for: every text can be pinned once.
         let pinned = Vec::with_capacity(old.len());
-        Plan { prepared, moves, old, fixed, blob, note: None, frames: 0, pinned }
+        Plan { prepared, moves, old, fixed, blob, note: None, frames: 0, pinned, migrating }
     }
 
     /// Forgets the frames of a rendezvous that was given up.
@@ -80,6 +83,11 @@ impl Plan {
             Some((start, len)) if within - start < len => Fate::Stays(start),
             _ => Fate::None,
         }
+    }
+
+    /// What a frame is in, if no task may stand there.
+    pub fn holder(&self, pc: u64, exact: bool) -> Option<&str> {
+        self.migrating.as_ref()?.holder(if exact { pc } else { pc - 1 })
     }
 
     /// Remembers that a frame stays in the text at `start`.

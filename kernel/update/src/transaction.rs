@@ -3,10 +3,12 @@
 use crate::{
     Error,
     meeting::{Errand, Met, answer, meet},
+    migrate::{Data, Migrating},
     plan::Plan,
     reaper::look_soon,
     retire::has_left,
 };
+use core::sync::atomic::Ordering;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use applier::{Prepared, Word, state};
 use handoff::layout::PAGE;
@@ -17,6 +19,8 @@ use paging::CodeMapping;
 /// Frames that a plan has room for at first, and at most.
 const FRAMES: usize = 2048;
 const MOST_FRAMES: usize = 1 << 20;
+/// How often values are made ready, when others come and go meanwhile.
+const MOST_PREPARATIONS: u32 = 50;
 /// Address space for the applier's copy.
 pub(crate) const BLOB_BYTES: u64 = PAGE;
 
@@ -33,6 +37,8 @@ pub struct Done {
     pub tries: u32,
     /// From the first try to the end, in nanoseconds.
     pub rendezvous_ns: u64,
+    /// Values that were migrated.
+    pub migrated: usize,
     /// Of that, how long the try took that succeeded: no task ran meanwhile.
     pub pause_ns: u64,
 }
@@ -43,6 +49,7 @@ pub struct Stage {
     code: Vec<CodeMapping>,
     hosted: Vec<paging::Mapping>,
     blob: CodeMapping,
+    data: Data,
 }
 
 impl Stage {
@@ -57,7 +64,7 @@ impl Stage {
         let mut live = Live::at(at + BLOB_BYTES);
         let staged = world.graph.stage_changes(changes, follow, also, &mut live)?;
         let (code, hosted) = live.seal()?;
-        Ok(Stage { staged, code, hosted, blob: place_blob(at)? })
+        Ok(Stage { staged, code, hosted, blob: place_blob(at)?, data: Data::default() })
     }
 
     /// Cells that get a new copy.
@@ -70,24 +77,42 @@ impl Stage {
         &self.staged
     }
 
+    /// Says what happens to data.
+    pub fn set_data(&mut self, data: Data) {
+        self.data = data;
+    }
+
     /// Waits for a quiet moment and makes the change.
     ///
     /// # Errors
     /// [`Error`]; then nothing has changed.
     pub fn apply(self, world: &mut World) -> Result<Done, Error> {
-        let Stage { staged, code, hosted, blob } = self;
+        let Stage { staged, code, hosted, blob, data } = self;
         let words: Vec<Word> = world.graph.patches(&staged)?.iter().map(Word::from).collect();
         let moves = world.graph.moves(&staged);
         let map = world.next_map(&staged);
-        let (plan, met) = perform(world, words, &map, &moves, &old_text(world, &staged), blob)?;
+        if !data.is_empty() {
+            // What is prepared is prepared by new copies, which a failure must find its way out of.
+            map.install();
+        }
+        let performed = perform(world, words, &map, &moves, &old_text(world, &staged), blob, data);
+        let (mut plan, met) = match performed {
+            Ok(performed) => performed,
+            Err(error) => {
+                restore_map(world, map);
+                return Err(error);
+            }
+        };
         let done = Done {
             cells: staged.cells().count(),
             words: plan.prepared.words().len(),
             frames: plan.frames,
             tries: met.tries,
+            migrated: plan.migrating.as_ref().map_or(0, Migrating::moved),
             rendezvous_ns: time::now_ns() - met.started_ns,
             pause_ns: met.pause_ns,
         };
+        drop(plan.migrating.take());
         let mut pinned = plan.pinned;
         pinned.sort_unstable();
         take_place(world, staged, map, code, hosted, &pinned);
@@ -95,35 +120,58 @@ impl Stage {
     }
 }
 
+/// Puts a map of what runs in place of one that was installed too early.
+fn restore_map(world: &mut World, early: Box<loader::Map>) {
+    if core::ptr::eq(platform::roots().text_map.load(Ordering::Acquire), world.map.root() as *const () as *mut _) {
+        return;
+    }
+    let map = world.running_map(|_| true);
+    // A rendezvous passes when nobody is unwinding, with either map.
+    if write(world, Vec::new(), map).is_err() {
+        world.map.install();
+        // Somebody may still read it.
+        Box::leak(early);
+    }
+}
+
 /// Writes words and puts a map of text in place, at a moment when no task runs.
 pub(crate) fn write(world: &mut World, words: Vec<Word>, map: Box<loader::Map>) -> Result<(), Error> {
     let blob = place_blob(world.room_for_text(BLOB_BYTES)?)?;
-    perform(world, words, &map, &[], &[], blob)?;
+    perform(world, words, &map, &[], &[], blob, Data::default())?;
     world.map = map;
     Ok(())
 }
 
 /// Lets the blob write the words, and the frames of tasks in the moved functions of `old` text.
-pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, moves: &[Move], old: &[(u64, u64)], blob: CodeMapping) -> Result<(Plan, Met), Error> {
+pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, moves: &[Move], old: &[(u64, u64)], blob: CodeMapping, data: Data) -> Result<(Plan, Met), Error> {
     let root = (&raw const platform::roots().text_map) as u64;
     words.push(Word { address: root, old: world.map.root(), new: map.root(), width: 8 });
-    let mut room = FRAMES;
-    let (plan, met) = loop {
-        let count = words.len() + room;
-        let prepared = Prepared::new(words.iter().copied(), room, blob.address()).ok_or(Error::OutOfMemory(count))?;
-        let plan = Plan::new(prepared, moves.to_vec(), old.to_vec(), blob.address());
+    let (mut room, mut prepared_times) = (FRAMES, 0);
+    let (mut plan, met) = loop {
+        prepared_times += 1;
+        let migrating = if data.is_empty() { None } else { Some(Migrating::prepare(data.clone())?) };
+        let count = words.len() + room + migrating.as_ref().map_or(0, Migrating::room);
+        let prepared = Prepared::new(words.iter().copied(), count - words.len(), blob.address()).ok_or(Error::OutOfMemory(count))?;
+        let plan = Plan::new(prepared, moves.to_vec(), old.to_vec(), blob.address(), migrating);
         let mut errand = Box::new(Errand::Apply(plan));
         let met = meet(&mut errand)?;
         let Errand::Apply(plan) = *errand else { return Err(Error::OutOfMemory(count)) };
         match met.answered {
             answer::TOO_MANY_FRAMES if room < MOST_FRAMES => room *= 4,
             answer::TOO_MANY_FRAMES => return Err(Error::OutOfMemory(count)),
+            answer::PREPARE_AGAIN if prepared_times < MOST_PREPARATIONS => {}
+            answer::PREPARE_AGAIN => return Err(Error::Unsettled(prepared_times)),
             _ => break (plan, met),
         }
     };
     match plan.prepared.state() {
         state::APPLIED => Ok((plan, met)),
-        _ => Err(Error::Unwritable { address: plan.prepared.unwritten().map_or(0, |word| word.address) }),
+        _ => {
+            if let Some(migrating) = plan.migrating.take() {
+                migrating.undo();
+            }
+            Err(Error::Unwritable { address: plan.prepared.unwritten().map_or(0, |word| word.address) })
+        }
     }
 }
 

@@ -35,18 +35,22 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
         };
     }
     let (cells, done) = offers::apply(only)?;
-    let (copies, words, frames) = (done.cells, done.words, done.frames);
+    let (copies, words, frames, migrated) = (done.cells, done.words, done.frames, done.migrated);
     if json {
         json::object(call.out, |o| {
             o.field("copies", copies)?;
             o.field("words", words)?;
             o.field("frames", frames)?;
+            o.field("migrated", migrated)?;
             o.field("rendezvous_ns", done.rendezvous_ns)
         })?;
         writeln!(call.out)?;
     } else {
         let (changed, copy) = (if cells == 1 { "cell" } else { "cells" }, if copies == 1 { "copy" } else { "copies" });
         writeln!(call.out, "applied: {cells} {changed} changed, {copies} new {copy}, {words} words written, {frames} of them frames of tasks")?;
+        if migrated > 0 {
+            writeln!(call.out, "{migrated} value{} migrated", if migrated == 1 { "" } else { "s" })?;
+        }
     }
     Ok(Done::Now)
 }
@@ -84,6 +88,9 @@ fn show(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
     if plan.refused.is_empty() {
         writeln!(call.out, "{cells} {noun}, {copies} get a new copy, {words} words are written besides frames of tasks")?;
     }
+    for claim in &plan.migrates {
+        writeln!(call.out, "migrates {claim}")?;
+    }
     for reason in &plan.refused {
         writeln!(call.out, "refused: {reason}")?;
     }
@@ -100,6 +107,7 @@ fn plan_json(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
         o.field("copies", plan.copies)?;
         o.field("words", plan.words)?;
         o.field("boot_pending", plan.boot_pending)?;
+        o.array("migrates", |list| plan.migrates.iter().try_for_each(|claim| list.item(claim.as_str())))?;
         o.array("refused", |list| plan.refused.iter().try_for_each(|reason| list.item(reason.as_str())))?;
         o.array("cells", |list| {
             plan.cells.iter().try_for_each(|cell| {

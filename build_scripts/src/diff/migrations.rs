@@ -1,0 +1,122 @@
+//! What a data update has to do: which changed types are claimed by migrations, the functions in which no task may stand
+//! while values change, and the vtables of objects in slots.
+//!
+//! A changed type is claimed if every value of it that outlasts a call is part of a value that is migrated: some state with a
+//! migration holds it, every state that holds it has one, and no object without a type (behind `dyn`) can. What lies on stacks
+//! is left to the running system: it waits until no task stands in a function that handles such a type. For the objects of a
+//! trait that changed, `dyn X`, the slots stand for the migration: each object's vtable must have a counterpart.
+
+use super::debug::{self, Debug};
+use super::layouts::{Changed, Set};
+use super::states;
+use super::{Pair, side_by_side};
+use anyhow::{Context, Result};
+use bundle::{Data, Holder, Place};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// What the table of a migration's functions has for the type it makes.
+const COMMIT: &str = "state_db::migration::commit::<";
+/// The static that [`state_db::migrates!`] makes.
+const TABLE: &str = "MIGRATIONS";
+/// Traits whose objects are borrowed for the length of a call.
+const BORROWED: [&str; 3] = ["core::fmt::", "core::error::", "core::any::"];
+
+/// The types that the target has migrations to.
+pub fn targets(pair: Pair<'_, '_>) -> BTreeSet<String> {
+    let functions = pair.target.units.iter().flat_map(|unit| &unit.functions);
+    functions.filter_map(|function| Some(function.path.strip_prefix(COMMIT)?.strip_suffix('>')?.to_owned())).collect()
+}
+
+/// What keeps a changed type from being claimed; nothing if it is.
+pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], targets: &BTreeSet<String>) -> Option<String> {
+    let set = Set::new([changed]);
+    let states = states::all(pair.base);
+    let (mut holding, mut erased) = (BTreeSet::new(), BTreeSet::new());
+    for (_, debug) in base {
+        let held: HashSet<u32> = set.held_by(debug);
+        let paths: HashSet<&str> = held.iter().map(|&ty| &*debug.types.all[ty as usize].0).collect();
+        holding.extend(states.iter().filter(|state| paths.contains(state.as_str())).cloned());
+        let is_kept = |of: &str| !BORROWED.iter().any(|prefix| of.starts_with(prefix));
+        let kept = debug.vtables.iter().filter(|vtable| is_kept(&vtable.of) && paths.contains(vtable.ty.as_str()));
+        erased.extend(kept.map(|vtable| format!("{} behind dyn {}", vtable.ty, vtable.of)));
+    }
+    if let Some(object) = changed.path.strip_prefix("dyn ") {
+        if let Some(state) = holding.first() {
+            return Some(format!("{state} holds one outside of a slot"));
+        }
+        let gone = pairs(pair, object, base).find_map(|(ty, pair)| pair.is_none().then_some(ty));
+        return gone.map(|ty| format!("the target has none of {ty}"));
+    }
+    if let Some(state) = holding.iter().find(|state| !targets.contains(*state)) {
+        return Some(match *state == changed.path {
+            true => "no migration claims it".to_owned(),
+            false => format!("no migration claims it: none is for {state}, which holds it"),
+        });
+    }
+    if holding.is_empty() {
+        return Some("no migration claims it".to_owned());
+    }
+    erased.first().map(|value| format!("a value of it may lie in {value}"))
+}
+
+/// For each type with objects of a trait in the base: where its vtable lies in both builds, if the target has one.
+fn pairs<'d>(
+    pair: Pair<'d, 'd>,
+    object: &'d str,
+    base: &'d [(&'d str, &'d Debug)],
+) -> impl Iterator<Item = (String, Option<bundle::Vtable>)> + 'd {
+    base.iter().flat_map(move |(cell, debug)| {
+        let of = debug.vtables.iter().filter(move |vtable| vtable.of == object);
+        of.map(move |vtable| {
+            let new = pair.target.files.companion(cell).ok().and_then(|bytes| Debug::read(&bytes).ok());
+            let new = new.and_then(|new| new.vtables.into_iter().find(|new| new.of == object && new.ty == vtable.ty)?.place);
+            let both = vtable.place.zip(new).map(|(old, new)| bundle::Vtable { cell: (*cell).to_owned(), old, new });
+            (vtable.ty.clone(), both)
+        })
+    })
+}
+
+/// What to do about the claimed types.
+///
+/// # Errors
+/// Debug information cannot be read.
+pub fn data(pair: Pair<'_, '_>, types: &[&Changed], claims: Vec<String>, base: &[(&str, &Debug)]) -> Result<Data> {
+    let set = Set::new(types.iter().copied());
+    let mut data = Data { claims, ..Data::default() };
+    for unit in &pair.target.units {
+        let tables = unit.statics.iter().filter(|found| found.path.rsplit("::").next() == Some(TABLE));
+        let place = |symbol: &str| Place { cell: unit.cell.name.clone(), symbol: symbol.to_owned() };
+        data.migrations.extend(tables.map(|found| place(found.symbol)));
+    }
+    for object in types.iter().filter_map(|changed| changed.path.strip_prefix("dyn ")) {
+        data.vtables.extend(pairs(pair, object, base).filter_map(|(_, vtable)| vtable));
+    }
+    data.holders = holders(pair.base, &set)?;
+    data.holders_back = holders(pair.target, &set)?;
+    Ok(data)
+}
+
+/// The functions of a build that handle one of the types.
+fn holders(side: &super::side::Side<'_>, set: &Set<'_>) -> Result<Vec<Holder>> {
+    let names: Vec<&str> = side.files.manifest.cells.iter().map(|cell| cell.name.as_str()).collect();
+    let read = side_by_side(&names, |name| -> Result<Vec<Holder>> {
+        let bytes = side.files.companion(name)?;
+        let (types, functions) = debug::handled(&bytes).with_context(|| format!("cell {name}"))?;
+        let debug = Debug { types, ..Debug::default() };
+        let held = set.held_by(&debug);
+        let mut found = BTreeMap::new();
+        for (symbol, handled) in functions {
+            if let Some(&ty) = handled.iter().find(|ty| held.contains(ty)) {
+                let handles = debug.types.all[ty as usize].0.to_string();
+                found.insert(symbol, handles);
+            }
+        }
+        let place = |symbol| Place { cell: name.to_owned(), symbol };
+        Ok(found.into_iter().map(|(symbol, handles)| Holder { place: place(symbol), handles }).collect())
+    });
+    let mut all = Vec::new();
+    for holders in read {
+        all.extend(holders?);
+    }
+    Ok(all)
+}
