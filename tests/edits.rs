@@ -1,5 +1,6 @@
 //! Edits that a person could make, of every kind that an update has to deal with, each with what must come of it.
 
+use crate::migrations;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
 use delias::project::Toolchain;
@@ -45,6 +46,7 @@ pub struct Edit {
 
 const MEASURE: &str = "cells/apps/measure/src/lib.rs";
 const SUBJECT: &str = "cells/apps/subject/src/lib.rs";
+const KEEPER: &str = "cells/drivers/keeper/src/lib.rs";
 
 /// Puts a statement that does nothing visible at the start of a function.
 fn into_body(bench: &mut Workbench, random: &mut Random, file: &str, head: &str) -> Result<()> {
@@ -142,28 +144,33 @@ const OTHERS: [Edit; 10] = [
     Edit { name: "another patch version of a crate of others", make: other_log, expected: Expected::Applied },
 ];
 
+/// Edits that change data, with what migrates it.
+const DATA: [Edit; 4] = [
+    Edit { name: migrations::ALL[0].name, make: |bench, _| (migrations::ALL[0].make)(bench), expected: Expected::Applied },
+    Edit { name: migrations::ALL[1].name, make: |bench, _| (migrations::ALL[1].make)(bench), expected: Expected::Applied },
+    Edit { name: migrations::ALL[2].name, make: |bench, _| (migrations::ALL[2].make)(bench), expected: Expected::Applied },
+    Edit { name: migrations::ALL[3].name, make: |bench, _| (migrations::ALL[3].make)(bench), expected: Expected::Applied },
+];
+
 /// Edits that must not be applied.
 const REFUSED: [Edit; 11] = [
     Edit {
-        name: "a field in front of the task record",
+        name: "a field in front of the task record, without a migration",
         make: |bench, _| bench.edit("kernel/task/src/record.rs", "pub struct Task {", "pub struct Task {\n    pub(crate) _front: u64,")
             .and_then(|()| bench.edit("kernel/task/src/spawn.rs", "let record = Task {", "let record = Task {\n        _front: 1,")),
         expected: Expected::Refused(&["task::record::Task", "_front", "no migration claims it"]),
     },
     Edit {
-        name: "a field of a service's entry",
+        name: "a field of a service's entry, without a migration",
         make: |bench, _| bench.edit("cells/drivers/uart/src/driver.rs", "    base: u16,\n    input", "    base: u16,\n    more: u32,\n    input")
             .and_then(|()| bench.edit("cells/drivers/uart/src/driver.rs", "let state = Uart { base,", "let state = Uart { base, more: 1,")),
         expected: Expected::Refused(&["uart::driver::Uart", "more", "mentioned by uart"]),
     },
     Edit {
-        name: "a method in the middle of a trait in slots",
-        make: |bench, _| bench.edit(
-            "cells/console/interface/src/lib.rs",
-            "    /// Shows bytes from the start of `bytes` and returns how many.\n    ///\n    /// # Errors\n    /// [`Error::NoDevice`].\n    fn write",
-            "    /// In the middle.\n    fn middle(&self) -> u32 {\n        5\n    }\n\n    /// Shows bytes from the start of `bytes` and returns how many.\n    ///\n    /// # Errors\n    /// [`Error::NoDevice`].\n    fn write",
-        ),
-        expected: Expected::Refused(&["dyn console::Console", "middle"]),
+        name: "a field of an opaque's value, without a migration",
+        make: |bench, _| bench.edit(KEEPER, "pub struct Progress {", "pub struct Progress {\n    _front: u32,")
+            .and_then(|()| bench.edit(KEEPER, "Progress { line: 0 }", "Progress { _front: 1, line: 0 }")),
+        expected: Expected::Refused(&["app_keeper::Progress", "_front", "no migration claims it"]),
     },
     Edit {
         name: "another meaning of a state",
@@ -186,7 +193,7 @@ const REFUSED: [Edit; 11] = [
         make: |bench, _| bench.edit(MEASURE, "    fn length(&self) -> u64;", "    fn length(&self, by: u64) -> u64;")
             .and_then(|()| bench.edit(MEASURE, "    fn length(&self) -> u64 {\n        self.0", "    fn length(&self, by: u64) -> u64 {\n        by + self.0"))
             .and_then(|()| bench.edit(SUBJECT, "object.length()", "object.length(1)")),
-        expected: Expected::Refused(&["dyn measure::Measure"]),
+        expected: Expected::Refused(&["task subject stood in the way", "measure::Measure"]),
     },
     Edit {
         name: "a writable static",
@@ -225,9 +232,27 @@ pub fn quick() -> impl Iterator<Item = &'static Edit> {
     OTHERS.iter().take(8).chain(REFUSED.iter().skip(5))
 }
 
-/// All edits.
-pub fn all() -> impl Iterator<Item = &'static Edit> {
-    BODIES.iter().chain(&OTHERS).chain(&REFUSED)
+/// Half of the edits of bodies, and all others.
+pub fn every_kind(random: &mut Random) -> Vec<&'static Edit> {
+    let mut bodies: Vec<&Edit> = BODIES.iter().collect();
+    for _ in 0..BODIES.len() / 2 {
+        bodies.swap_remove(random.below(bodies.len() as u64) as usize);
+    }
+    bodies.into_iter().chain(&OTHERS).chain(&DATA).chain(&REFUSED).collect()
+}
+
+/// Whether an edit changes data: others are made for the types as they were, so it is always taken back.
+pub fn is_data(edit: &Edit) -> bool {
+    DATA.iter().any(|data| data.name == edit.name)
+}
+
+/// The edit of that name.
+///
+/// # Errors
+/// There is none.
+pub fn named(name: &str) -> Result<&'static Edit> {
+    let mut all = BODIES.iter().chain(&OTHERS).chain(&DATA).chain(&REFUSED);
+    all.find(|edit| edit.name == name).with_context(|| format!("there is no edit {name}"))
 }
 
 /// An edit of the library: it is last, since everything is compiled again.

@@ -97,7 +97,11 @@ impl Workbench {
                 Some(text) => {
                     replace(&path, text.as_bytes())?;
                 }
-                None => fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?,
+                None => {
+                    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+                    // Folders that came with it go too: only empty ones can be removed.
+                    path.ancestors().skip(1).take_while(|folder| fs::remove_dir(folder).is_ok()).for_each(drop);
+                }
             }
         }
         Ok(())

@@ -40,12 +40,13 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
         let kept = debug.vtables.iter().filter(|vtable| is_kept(&vtable.of) && paths.contains(vtable.ty.as_str()));
         erased.extend(kept.map(|vtable| format!("{} behind dyn {}", vtable.ty, vtable.of)));
     }
+    let erased = erased.first().map(|value| format!("a value of it may lie in {value}"));
     if let Some(object) = changed.path.strip_prefix("dyn ") {
         if let Some(state) = holding.first() {
             return Some(format!("{state} holds one outside of a slot"));
         }
         let gone = pairs(pair, object, base).find_map(|(ty, pair)| pair.is_none().then_some(ty));
-        return gone.map(|ty| format!("the target has none of {ty}"));
+        return gone.map(|ty| format!("the target has none of {ty}")).or(erased);
     }
     if let Some(state) = holding.iter().find(|state| !targets.contains(*state)) {
         return Some(match *state == changed.path {
@@ -56,7 +57,7 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
     if holding.is_empty() {
         return Some("no migration claims it".to_owned());
     }
-    erased.first().map(|value| format!("a value of it may lie in {value}"))
+    erased
 }
 
 /// For each type with objects of a trait in the base: where its vtable lies in both builds, if the target has one.
