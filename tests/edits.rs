@@ -179,8 +179,9 @@ const REFUSED: [Edit; 11] = [
     },
     Edit {
         name: "variants in another order",
-        make: |bench, _| bench.edit("kernel/task/src/record.rs", "    Ready = 1,", "    Ready = 7,"),
-        expected: Expected::Refused(&["task::record::Status"]),
+        make: |bench, _| bench.edit("cells/shell/editor/src/decoder.rs", "enum State {\n    Ground,", "enum State {\n    Front,\n    Ground,")
+            .and_then(|()| bench.edit("cells/shell/editor/src/decoder.rs", "State::Ground =>", "State::Front => (None, None),\n            State::Ground =>")),
+        expected: Expected::Refused(&["editor::decoder::State", "Front"]),
     },
     Edit {
         name: "a field of a type that apps hold",
@@ -232,13 +233,28 @@ pub fn quick() -> impl Iterator<Item = &'static Edit> {
     OTHERS.iter().take(8).chain(REFUSED.iter().skip(5))
 }
 
-/// Half of the edits of bodies, and all others.
+/// A third of the edits of bodies, and one of each other kind, shuffled. Those after which much is compiled again stand
+/// together, so that what one of them leaves to be compiled is compiled with the next.
 pub fn every_kind(random: &mut Random) -> Vec<&'static Edit> {
     let mut bodies: Vec<&Edit> = BODIES.iter().collect();
-    for _ in 0..BODIES.len() / 2 {
+    while bodies.len() > BODIES.len() / 3 {
         bodies.swap_remove(random.below(bodies.len() as u64) as usize);
     }
-    bodies.into_iter().chain(&OTHERS).chain(&DATA).chain(&REFUSED).collect()
+    let others = OTHERS.iter().chain(&DATA).chain(&REFUSED);
+    let (large, small): (Vec<&Edit>, Vec<&Edit>) = others.partition(|edit| LARGE.contains(&edit.name));
+    shuffled(bodies.into_iter().chain(large).collect(), random).chain(shuffled(small, random)).collect()
+}
+
+/// Others than those of bodies after which much is compiled again.
+const LARGE: [&str; 3] =
+    ["another patch version of a crate of others", "a field in front of the task record", "a field in front of the task record, without a migration"];
+
+/// In another order.
+pub fn shuffled(mut edits: Vec<&'static Edit>, random: &mut Random) -> impl Iterator<Item = &'static Edit> + use<> {
+    for end in (1..edits.len()).rev() {
+        edits.swap(end, random.below(end as u64 + 1) as usize);
+    }
+    edits.into_iter()
 }
 
 /// Whether an edit changes data: others are made for the types as they were, so it is always taken back.

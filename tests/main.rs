@@ -77,21 +77,37 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let only = arguments.only.or_else(|| variable("ONLY")).unwrap_or_default();
-    let mut tally = Tally::default();
-    if let Err(error) = everything(&project, &only, &mut tally) {
+    let tally = Tally::default();
+    if let Err(error) = everything(&project, &only, &tally) {
         tally.fail("build", &format!("{error:#}"));
     }
     Ok(tally.close())
 }
 
-fn everything(project: &Project, only: &str, tally: &mut Tally) -> Result<()> {
+fn everything(project: &Project, only: &str, tally: &Tally) -> Result<()> {
     eprintln!("{}", image::build(project)?.summary());
     if "audit".contains(only) || only.starts_with("audit") {
         audit::own(project, tally)?;
     }
-    let jobs = variable("JOBS").map_or(Ok(default_jobs()), |text| text.parse().context("JOBS is no number"))?;
-    let selected = tests().into_iter().filter(|test| test.name.contains(only)).collect();
-    on_the_system(&project.build(""), selected, jobs, tally);
+    let jobs: usize = variable("JOBS").map_or(Ok(default_jobs()), |text| text.parse().context("JOBS is no number"))?;
+    let selected = tests().into_iter().filter(|test| test.name.contains(only));
+    // Those that build in the workbench have it one at a time, and take the longest: everything else runs beside them.
+    let (building, others): (Vec<_>, Vec<_>) = selected.partition(|test| updates::TESTS.iter().any(|other| other.name == test.name));
+    let beside = if building.is_empty() { 0 } else { 1 };
+    let image = &project.build("");
+    thread::scope(|scope| {
+        let building = scope.spawn(|| on_the_system(image, building, 1, tally));
+        on_the_system(image, others, jobs.saturating_sub(beside), tally);
+        let rest = the_rest(project, only, tally);
+        match building.join() {
+            Ok(()) => rest,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// The sabotages, and the tests that run on the host.
+fn the_rest(project: &Project, only: &str, tally: &Tally) -> Result<()> {
     for sabotage in sabotage::ALL.iter().filter(|s| format!("sabotage {}", s.name).contains(only)) {
         let name = format!("sabotage {}", sabotage.name);
         match noticed(project, sabotage) {
@@ -109,8 +125,8 @@ fn default_jobs() -> usize {
 /// How a test ended: how long it took, or why it failed.
 type Verdict = Result<Duration>;
 
-/// Runs tests as processes of their own, `jobs` at a time.
-fn on_the_system(image: &Path, tests: Vec<&'static Test>, jobs: usize, tally: &mut Tally) {
+/// Runs tests as processes of their own, `jobs` at a time, but at least one.
+fn on_the_system(image: &Path, tests: Vec<&'static Test>, jobs: usize, tally: &Tally) {
     let queue = Mutex::new(VecDeque::from(tests));
     let (sender, verdicts) = channel();
     thread::scope(|scope| {

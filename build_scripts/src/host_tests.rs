@@ -56,7 +56,7 @@ struct Program {
 ///
 /// # Errors
 /// They do not compile.
-pub fn run(project: &Project, only: &str, tally: &mut Tally) -> Result<()> {
+pub fn run(project: &Project, only: &str, tally: &Tally) -> Result<()> {
     let toolchain = Toolchain::find(project)?;
     let packages = packages(project, &toolchain)?;
     for program in programs(project, &toolchain, &packages)? {
@@ -173,7 +173,7 @@ fn programs(project: &Project, toolchain: &Toolchain, packages: &[Tested]) -> Re
 }
 
 /// Runs a test program and prints a line for each of its tests.
-fn report(name: &str, mut command: Command, only: &str, tally: &mut Tally) -> Result<()> {
+fn report(name: &str, mut command: Command, only: &str, tally: &Tally) -> Result<()> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

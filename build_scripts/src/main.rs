@@ -158,10 +158,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Commands::Audit { image } => {
-            let mut tally = Tally::default();
+            let tally = Tally::default();
             match image {
-                Some(folder) => audit::run(&project, &folder, &mut tally)?,
-                None => audit::own(&project, &mut tally)?,
+                Some(folder) => audit::run(&project, &folder, &tally)?,
+                None => audit::own(&project, &tally)?,
             }
             Ok(tally.close())
         }

@@ -126,7 +126,7 @@ pub const RULES: [Rule; 14] = [
 ///
 /// # Errors
 /// The image cannot be read at all.
-pub fn run(project: &Project, folder: &Path, tally: &mut report::Tally) -> Result<()> {
+pub fn run(project: &Project, folder: &Path, tally: &report::Tally) -> Result<()> {
     let subject = Subject::read(project, folder)?;
     for (name, rule) in RULES {
         match rule(&subject) {
@@ -148,7 +148,7 @@ pub fn run(project: &Project, folder: &Path, tally: &mut report::Tally) -> Resul
 ///
 /// # Errors
 /// There is no image to audit.
-pub fn own(project: &Project, tally: &mut report::Tally) -> Result<()> {
+pub fn own(project: &Project, tally: &report::Tally) -> Result<()> {
     image::build(project)?;
     run(project, &project.build(""), tally)
 }
