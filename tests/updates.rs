@@ -72,7 +72,9 @@ impl Voyage {
             return Ok(false);
         }
         let (image, folder) = built?;
-        if image.id == self.id()? {
+        let same = image.id == self.id()?;
+        ensure!(same == (edit.expected == Expected::Same), "the build {} the same, expected {:?}", if same { "is" } else { "is not" }, edit.expected);
+        if same {
             return Ok(false);
         }
         let bundle = self.offer(&folder)?;

@@ -9,7 +9,7 @@
 use crate::cargo::{self, Artifacts, Library, UnitGraph};
 use crate::cellset::{self, CellObject, ENTRY, Extracted, fingerprint};
 use crate::project::{Project, Toolchain, replace};
-use crate::{archive, builds, check, hosted, iso, namespaces};
+use crate::{archive, builds, check, hosted, iso, namespaces, overlay};
 use anyhow::{Context, Result, bail, ensure};
 use linker::{Kind, Object};
 use manifest::{Manifest, Service};
@@ -134,6 +134,7 @@ pub fn build(project: &Project) -> Result<Image> {
 
     let toolchain = Toolchain::find(project)?;
     let artifacts = cargo::build(project, &toolchain)?;
+    overlay::check(project, &artifacts.libraries)?;
     let inputs = inputs(project, &toolchain, &artifacts)?;
     let stamp_path = project.build("image.stamp");
     let stamp: Stamp =

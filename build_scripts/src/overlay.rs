@@ -3,8 +3,12 @@
 //!
 //! The whole library is then compiled from a copy, `build/library/`, under the same paths in debug information, so that
 //! whatever is not changed compiles to the same objects as from the toolchain's own source.
+//!
+//! cargo takes the files of the library for files that never change, so it is told when one does: its notes about the
+//! library's crates are removed. Whether it then compiled them again is checked ([`check`]).
 
-use crate::project::{Project, Toolchain, replace};
+use crate::cargo::Library;
+use crate::project::{Project, TARGET, Toolchain, replace};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::fs;
@@ -80,17 +84,63 @@ pub fn library(project: &Project, toolchain: &Toolchain) -> Result<Option<PathBu
     let lines = |files: &BTreeSet<PathBuf>| files.iter().map(|file| format!("{}\n", file.display())).collect::<String>();
     // Should this be interrupted, both count as changed the next time.
     replace(&list, lines(&before.union(&changed).cloned().collect()).as_bytes())?;
-    for file in before.difference(&changed) {
-        put(&original.join(file), &copy.join(file))?;
+    let back = before.difference(&changed).map(|file| (original.join(file), copy.join(file)));
+    let steps: Vec<(PathBuf, PathBuf)> = back.chain(changed.iter().map(|file| (overlay.join(file), copy.join(file)))).collect();
+    let mut different = false;
+    for (from, to) in &steps {
+        different |= read(from)? != read(to)?;
     }
-    for file in &changed {
-        put(&overlay.join(file), &copy.join(file))?;
+    if different {
+        // Before anything is written: should this be interrupted, it is done again.
+        forget(project)?;
+    }
+    for (from, to) in &steps {
+        replace(to, &read(from)?)?;
     }
     replace(&list, lines(&changed).as_bytes())?;
     Ok(Some(copy))
 }
 
-fn put(from: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    replace(to, &bytes).map(|_| ())
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The library's crates that are part of an image.
+const CRATES: [&str; 3] = ["core", "alloc", "compiler_builtins"];
+
+/// Removes what cargo noted of the library's crates when it compiled them.
+fn forget(project: &Project) -> Result<()> {
+    let notes = project.build("cargo").join(TARGET).join("cell/.fingerprint");
+    let Ok(entries) = fs::read_dir(&notes) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        // NAME-HASH
+        let name = entry_name(&path);
+        if name.rsplit_once('-').is_some_and(|(name, _)| CRATES.contains(&name)) {
+            fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the library's crates were compiled after the last change of the overlay.
+///
+/// # Errors
+/// One was not.
+pub fn check(project: &Project, libraries: &[Library]) -> Result<()> {
+    let list = fs::read_to_string(project.build("library.changed")).unwrap_or_default();
+    let time = |path: &Path| -> Result<_> {
+        let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+        modified.with_context(|| format!("{} has no time", path.display()))
+    };
+    for file in list.lines() {
+        let of = |library: &&Library| CRATES.contains(&library.name.as_str()) && file.starts_with(&format!("{}/", library.name));
+        let Some(library) = libraries.iter().find(of) else { continue };
+        ensure!(
+            time(&folder(project).join(file))? <= time(&library.rlib)?,
+            "cargo did not compile {} again after cfg/library/{file} had changed; remove {} and build again",
+            library.name,
+            project.build("cargo").join(TARGET).display()
+        );
+    }
+    Ok(())
 }
