@@ -133,6 +133,7 @@ mod v1 {
         pub(crate) scheduler: AtomicU64,
         pub(crate) idle: [AtomicU64; layout::CPUS as usize],
         pub(crate) watched_ns: AtomicU64,
+        pub(crate) unserved: [AtomicU64; 4],
     }
 }
 
@@ -149,8 +150,8 @@ impl state_db::Migrate for Tasks {
     }
 
     fn commit(old: v1::Tasks, room: &mut Self::Plan) -> Tasks {
-        let v1::Tasks { table, events, timers, scheduler, idle, watched_ns } = old;
-        Tasks { table: table.convert(room, Task::from_v1), events, timers, scheduler, idle, watched_ns }
+        let v1::Tasks { table, events, timers, scheduler, idle, watched_ns, unserved } = old;
+        Tasks { table: table.convert(room, Task::from_v1), events, timers, scheduler, idle, watched_ns, unserved }
     }
 }
 
@@ -167,8 +168,8 @@ impl state_db::Migrate for v1::Tasks {
     }
 
     fn commit(new: Tasks, room: &mut Self::Plan) -> v1::Tasks {
-        let Tasks { table, events, timers, scheduler, idle, watched_ns } = new;
-        v1::Tasks { table: table.convert(room, Task::into_v1), events, timers, scheduler, idle, watched_ns }
+        let Tasks { table, events, timers, scheduler, idle, watched_ns, unserved } = new;
+        v1::Tasks { table: table.convert(room, Task::into_v1), events, timers, scheduler, idle, watched_ns, unserved }
     }
 }
 

@@ -318,18 +318,23 @@ fn one_cell(bench: &Bench) -> Result<()> {
     equal("the id", &voyage.session.json("cells --json")?["running_id"], &json!(image.id))
 }
 
-/// New code that panics is taken back by itself, whether it is an app's or the shell's own.
+/// New code that panics or faults is taken back by itself, whether it is an app's, the shell's own, or runs in the event kernel.
 fn probation(bench: &Bench) -> Result<()> {
     let mut workbench = Workbench::open(&bench.project)?;
     let mut voyage = Voyage::boot(bench, &workbench)?;
     let base = voyage.builds[0].0.clone();
+    let panic = "if core::hint::black_box(true) { panic!(\"new code\") }";
+    let fault = "// SAFETY: none, on purpose.\n    unsafe { core::ptr::without_provenance::<u64>(8).read_volatile() };";
     let cases = [
-        ("cells/shell/commands/src/system.rs", "let text = call.words.join(\" \");", "echo boom", "commands::system::echo"),
-        ("cells/apps/hello/src/lib.rs", "console::println!(\"Hello from a cell.\");", "run hello", "delias_app_hello"),
+        ("cells/shell/commands/src/system.rs", "let text = call.words.join(\" \");", panic, "echo boom", "commands::system::echo"),
+        ("cells/apps/hello/src/lib.rs", "console::println!(\"Hello from a cell.\");", panic, "run hello", "delias_app_hello"),
+        ("cells/drivers/uart/src/driver.rs", "    fn handle(&self, _vector: u8) {", panic, "echo typed", "uart::driver"),
+        ("cells/sched/round_robin/src/lib.rs", "    fn pick(&self, cpu: u32) -> Option<TaskRef> {", panic, "echo picked", "round_robin"),
+        ("kernel/interrupts/src/lib.rs", "pub fn dispatch(vector: u8) {", fault, "echo entered", "interrupts::dispatch"),
     ];
-    for (file, at, line, function) in cases {
+    for (file, at, bad, line, function) in cases {
         workbench.begin();
-        workbench.edit(file, at, &format!("{at}\n    if core::hint::black_box(true) {{ panic!(\"new code\") }}"))?;
+        workbench.edit(file, at, &format!("{at}\n    {bad}"))?;
         let (_, folder) = workbench.build()?;
         voyage.offer(&folder)?;
         contains(&voyage.session.run("update --yes")?, "applied")?;

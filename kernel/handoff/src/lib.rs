@@ -154,10 +154,22 @@ pub struct PerCpuHead {
     pub task: AtomicU64,
     /// Offset 40: a task asked for the CPU while preemption was off.
     pub resched: AtomicU32,
-    /// Offset 44: not 0 while the event kernel runs on this CPU.
+    /// Offset 44: not 0 while the event kernel runs on this CPU; see [`event`].
     pub in_event: AtomicU32,
     /// Offset 48: spare.
     pub spare: [u64; 10],
+}
+
+/// What [`PerCpuHead::in_event`] says.
+pub mod event {
+    /// A task runs.
+    pub const NO: u32 = 0;
+    /// The event kernel runs.
+    pub const RUNS: u32 = 1;
+    /// It has failed and is being unwound to where that is caught.
+    pub const UNWINDS: u32 = 2;
+    /// It has failed where nothing catches that: the machine is being left.
+    pub const OVER: u32 = u32::MAX;
 }
 
 const _: () = assert!(core::mem::size_of::<PerCpuHead>() <= layout::PER_CPU_VALUES as usize);

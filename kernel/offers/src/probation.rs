@@ -119,7 +119,8 @@ fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
     let place = place.map_or_else(|| owned("outside of every cell"), |place| {
         format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset)
     });
-    let why = format!("task {} failed {place}: {}", trouble.task, trouble.caught);
+    let who = if trouble.task.is_empty() { owned("the event kernel") } else { format!("task {}", trouble.task) };
+    let why = format!("{who} failed {place}: {}", trouble.caught);
     take_back(&mut store, last, Outcome::Failed(why.clone()))?;
     Ok(Some(format!("update {} was taken back: {why}", store.applied[last].number)))
 }

@@ -47,7 +47,7 @@ fn turn(slot: usize) -> i32 {
             Err(caught) if caught.failure == Failure::Killed => return 1,
             Err(caught) => {
                 log::error!("a step failed and will be tried again: {caught}");
-                task::tell_of_failure(&caught);
+                task::tell_of_own_failure(&caught);
                 failures += 1;
                 if task::sleep_ns((AGAIN_NS << failures.min(16)).min(LONGEST_NS)).is_err() {
                     return 1;

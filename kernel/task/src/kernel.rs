@@ -10,11 +10,14 @@ use crate::{
     spawn::current,
     table::{TASKS, Tasks},
     wait::answer,
+    watch::tell_of_failure,
 };
 use core::{fmt::Write, sync::atomic::Ordering};
+use handoff::{event, layout::stack};
 use interrupts::{EXCEPTIONS, RegisterBlock, reason};
 use platform::{Leave, vector};
 use state_db::Slot;
+use unwind::{Caught, Cause};
 
 /// What a rendezvous ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub trait Rendezvous: Send + Sync {
 const NMI: u64 = 2;
 const DOUBLE_FAULT: u64 = 8;
 const MACHINE_CHECK: u64 = 18;
+/// Bytes of stack that the unwinder needs.
+const UNWINDER_BYTES: u64 = 16 << 10;
 
 /// What the event kernel does next.
 enum Then {
@@ -64,7 +69,8 @@ unsafe extern "sysv64" fn delias_event(block: *mut RegisterBlock, argument: u64)
         if saved.is_err() || matches!(vector, NMI | DOUBLE_FAULT | MACHINE_CHECK) {
             fail(block);
         }
-        serve(tasks, task, block, vector, argument)
+        let served = unwind::catch(|| serve(tasks, task, block, vector, argument));
+        served.unwrap_or_else(|caught| tasks.recover(task, block, vector, &caught))
     });
     match then {
         Ok(Then::Leave(Outcome::Jump { entry, argument })) => {
@@ -117,6 +123,7 @@ fn serve(tasks: &Tasks, task: TaskRef, block: *mut RegisterBlock, number: u64, a
             let number = number as u8;
             if number == vector::TIMER {
                 tasks.expire(time::now_ns());
+                tasks.serve_again();
             } else if number != vector::SPURIOUS {
                 interrupts::dispatch(number);
             }
@@ -167,6 +174,55 @@ pub(crate) fn run_next() -> ! {
 }
 
 impl Tasks {
+    /// What becomes of an event whose service failed: whoever watches is told, and the system goes on as well as it can. An
+    /// interrupt is served again later, by then perhaps by other code.
+    fn recover(&self, task: TaskRef, block: *mut RegisterBlock, number: u64, caught: &Caught) -> Then {
+        tell_of_failure("", caught);
+        let answer = |value: u64| {
+            // SAFETY: the task does not run; its block is ours.
+            unsafe { (*block).rax = value };
+            Then::Same
+        };
+        match number {
+            ..EXCEPTIONS | reason::EXIT => {
+                self.cut(task);
+                Then::Away
+            }
+            reason::YIELD => Then::Other(Why::Yielded),
+            reason::WAIT => answer(answer::KILLED),
+            reason::RENDEZVOUS => answer(u64::MAX),
+            number => {
+                let number = number as u8;
+                if number != vector::TIMER && number != vector::SPURIOUS {
+                    self.unserved[usize::from(number) / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
+                }
+                platform::end_of_interrupt(number);
+                Then::Other(Why::Preempted)
+            }
+        }
+    }
+
+    /// Whether there are interrupts whose service failed.
+    pub(crate) fn any_unserved(&self) -> bool {
+        self.unserved.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Tries them again.
+    fn serve_again(&self) {
+        if !self.any_unserved() {
+            return;
+        }
+        for number in 0..=u8::MAX {
+            let (word, bit) = (&self.unserved[usize::from(number) / 64], 1 << (number % 64));
+            if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0
+                && let Err(caught) = unwind::catch(|| interrupts::dispatch(number))
+            {
+                word.fetch_or(bit, Ordering::Relaxed);
+                tell_of_failure("", &caught);
+            }
+        }
+    }
+
     /// Takes the CPU from a task.
     fn leave(&self, task: TaskRef, over: bool, then: Then, now_ns: u64) {
         let why = if let Then::Other(why) = then { why } else { Why::Preempted };
@@ -271,10 +327,39 @@ extern "Rust" fn delias_task_yield() {
     interrupts::switch(reason::YIELD, 0);
 }
 
-/// An event inside the event kernel.
+/// An event inside the event kernel: an exception is unwound to where that is caught, anything else is the end.
 #[unsafe(no_mangle)]
 unsafe extern "sysv64" fn delias_event_failed(block: *mut RegisterBlock) -> ! {
-    fail(block)
+    // SAFETY: the stub wrote the block just now.
+    match unsafe { unwinding(block) } {
+        // SAFETY: interrupts are off, and the block is that of the event kernel, which this CPU has left for the exception.
+        Some(block) => unsafe { interrupts::resume(block) },
+        None => fail(block),
+    }
+}
+
+/// The block that lets the event kernel go on in the unwinder's entry, on its own stack.
+///
+/// # Safety
+/// `block` is what the stub wrote.
+unsafe fn unwinding(block: *mut RegisterBlock) -> Option<*mut RegisterBlock> {
+    // SAFETY: the caller's.
+    let saved = unsafe { block.read() };
+    let head = platform::cpu();
+    let is_exception = saved.vector < EXCEPTIONS && !matches!(saved.vector, NMI | DOUBLE_FAULT | MACHINE_CHECK);
+    let lowest = head.event_stack - (stack::STACK.end - stack::STACK.start);
+    let top = saved.rsp.min(if (lowest..head.event_stack).contains(&(block as u64)) { block as u64 } else { saved.rsp });
+    let has_room = (lowest + UNWINDER_BYTES..=head.event_stack).contains(&top);
+    if !is_exception || head.in_event.load(Ordering::Relaxed) != event::RUNS || !has_room {
+        return None;
+    }
+    let moved = ((top - size_of::<RegisterBlock>() as u64) & !15) as *mut RegisterBlock;
+    // SAFETY: below `top`, which is the lowest address that the event kernel uses of its stack, there is room.
+    unsafe {
+        moved.write(saved);
+        unwind::aim_at_fault_entry(moved, moved as u64, Cause::Fault, platform::fault_address());
+    }
+    Some(moved)
 }
 
 fn fail(block: *mut RegisterBlock) -> ! {

@@ -38,7 +38,7 @@ pub use schedule::{Scheduler, Why};
 pub use spawn::{Spawn, collect, current, exit_event, spawn};
 pub use table::{Error, Stopped, Tasks, for_each_stopped, kill, list, start};
 pub use wait::{Interrupted, rendezvous, sleep_ns, wait, yield_now};
-pub use watch::{Watch, tell_of_failure};
+pub use watch::{Watch, tell_of_own_failure};
 
 /// Enters the first ready task on this CPU; what runs until now, the boot, is left for ever. Interrupts must be off.
 pub fn enter() -> ! {

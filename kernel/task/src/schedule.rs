@@ -3,6 +3,7 @@
 use crate::{
     record::{Status, Task, TaskRef},
     table::Tasks,
+    watch::tell_of_failure,
 };
 use core::sync::atomic::Ordering;
 use state_db::Slot;
@@ -20,7 +21,7 @@ pub enum Why {
     Yielded,
 }
 
-/// A scheduling policy.
+/// A scheduling policy. One that panics or faults is done without.
 ///
 /// 1. Called in the event kernel or with interrupts off: never waits, never allocates without an answer to "no memory".
 /// 2. It knows tasks by handle alone. What it picks is run only if it is ready; a ready task that it does not know is
@@ -46,7 +47,13 @@ impl Tasks {
         let known = self.scheduler.load(Ordering::Relaxed);
         let slot: Slot<dyn Scheduler> = if known == 0 { Slot::find("scheduler").ok()? } else { Slot::from_bits(known) };
         self.scheduler.store(slot.bits(), Ordering::Relaxed);
-        let answer = slot.call(|policy| f(policy)).ok();
+        let answer = match unwind::catch(|| slot.call(|policy| f(policy)).ok()) {
+            Ok(answer) => answer,
+            Err(caught) => {
+                tell_of_failure("", &caught);
+                return None;
+            }
+        };
         if answer.is_none() {
             self.scheduler.store(0, Ordering::Relaxed);
         }
@@ -109,11 +116,9 @@ impl Tasks {
     pub(crate) fn set_alarm(&self, running: TaskRef, now_ns: u64) {
         let deadline_ns = self.timers.lock().next();
         let idle = running == self.idle(platform::cpu().cpu);
+        let again = self.any_unserved().then_some(DEFAULT_SLICE_NS);
         let slice = (!idle).then(|| self.policy(|policy| policy.slice_ns(running)).unwrap_or(DEFAULT_SLICE_NS));
         let after_deadline = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(now_ns).max(1));
-        time::alarm(match (slice, after_deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        });
+        time::alarm([slice, after_deadline, again].into_iter().flatten().min());
     }
 }

@@ -102,7 +102,7 @@ extern "sysv64" fn main(body: usize, argument: usize) -> ! {
     let exit = match unwind::catch(move || body(argument)) {
         Ok(code) => Exit::Returned(code),
         Err(caught) => {
-            crate::watch::tell_of_failure(&caught);
+            crate::watch::tell_of_own_failure(&caught);
             Exit::Caught(caught)
         }
     };

@@ -56,6 +56,8 @@ pub struct Tasks {
     pub(crate) idle: [AtomicU64; layout::CPUS as usize],
     /// When the watchdog last looked, in nanoseconds since boot.
     pub(crate) watched_ns: AtomicU64,
+    /// By vector, a bit each: interrupts whose service failed.
+    pub(crate) unserved: [AtomicU64; 4],
 }
 
 cached!(pub(crate) TASKS: Tasks = "tasks");
@@ -76,6 +78,7 @@ pub fn start() -> Result<(), Error> {
         scheduler: AtomicU64::new(0),
         idle: [const { AtomicU64::new(0) }; layout::CPUS as usize],
         watched_ns: AtomicU64::new(0),
+        unserved: [const { AtomicU64::new(0) }; 4],
     };
     state_db::publish("tasks", tasks)?;
     let idle = spawn::make(&Spawn { name: "idle", system: true }, spawn::idle, 0)?;

@@ -9,7 +9,9 @@ use crate::personality::Landing;
 use arrayvec::ArrayString;
 use core::fmt::{Display, Write};
 use core::mem::MaybeUninit;
-use handoff::layout::stack;
+use crate::panic::end_system;
+use core::sync::atomic::Ordering;
+use handoff::{event, layout::stack};
 use unwinding::abi::{_Unwind_RaiseException, UnwindException, UnwindReasonCode};
 
 unsafe extern "Rust" {
@@ -49,9 +51,26 @@ fn place() -> Option<*mut Exception> {
     (!reserve.is_empty()).then_some(reserve.start as *mut Exception)
 }
 
-/// Marks the running task as unwinding. Ends it at once if it was already: a destructor that runs because of one failure
+/// Whether the event kernel runs here, as [`handoff::event`] has it.
+pub(crate) fn event_state() -> u32 {
+    platform::cpu().in_event.load(Ordering::Relaxed)
+}
+
+/// Marks the running task, or the event kernel, as unwinding. Ends it at once if it was already: a destructor that runs because of one failure
 /// must not fail itself.
 pub(crate) fn begin(what: &dyn Display) {
+    match event_state() {
+        event::NO => {}
+        event::RUNS => {
+            platform::cpu().in_event.store(event::UNWINDS, Ordering::Relaxed);
+            return;
+        }
+        _ => {
+            let mut reason = ArrayString::<256>::new();
+            let _cannot_fail = write!(Cut(&mut reason), "{what} while unwinding");
+            abort(&reason);
+        }
+    }
     if !delias_task_unwinding(true) {
         return;
     }
@@ -65,7 +84,7 @@ pub(crate) fn begin(what: &dyn Display) {
             }
         }
     }
-    delias_task_abort(&reason);
+    abort(&reason);
 }
 
 /// Takes the mark back: the failure has landed.
@@ -75,15 +94,21 @@ pub(crate) fn begin(what: &dyn Display) {
 pub(crate) unsafe fn landed(exception: *mut Exception) {
     // SAFETY: the caller's promise. Nobody reads it any more.
     unsafe { (*exception).itself = core::ptr::null() };
-    delias_task_unwinding(false);
+    match event_state() {
+        event::NO => drop(delias_task_unwinding(false)),
+        _ => platform::cpu().in_event.store(event::RUNS, Ordering::Relaxed),
+    }
 }
 
-/// Ends the running task without unwinding.
+/// Ends the running task without unwinding; if it is the event kernel, the system.
 pub(crate) fn abort(reason: &str) -> ! {
-    delias_task_abort(reason)
+    match event_state() {
+        event::NO => delias_task_abort(reason),
+        _ => end_system(&reason),
+    }
 }
 
-/// Unwinds the running task, marked before by [`begin`], to its innermost catcher.
+/// Unwinds the running task, or the event kernel, marked before by [`begin`], to its innermost catcher.
 pub(crate) fn raise(caught: Caught, between_calls: bool) -> ! {
     let mut reason = ArrayString::<256>::new();
     let Some(place) = place() else {

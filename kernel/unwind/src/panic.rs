@@ -9,16 +9,17 @@ use arrayvec::{ArrayString, ArrayVec};
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering;
+use handoff::event;
 use platform::Leave;
 use sync::PreemptGuard;
 
 /// The exit status of a system that panicked.
 const STATUS: u8 = 101;
 
-/// Ends the running task's work up to its innermost [`crate::catch`]. A panic of the event kernel, or before the first
-/// task, has nothing to go back to: it says so on the console of last resort and leaves the machine.
+/// Ends the running task's work, or the event kernel's, up to its innermost [`crate::catch`]. Where there is none, as before
+/// the first task, it says so on the console of last resort and leaves the machine.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
-    if !in_task() || text_map().is_none() {
+    if !can_unwind() || text_map().is_none() {
         end_system(info);
     }
     begin(&Failure::Panic);
@@ -32,11 +33,11 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
     raise(Caught { failure: Failure::Panic, message, trace: trace() }, false)
 }
 
-/// Whether a task runs here, and not the event kernel or the boot.
-fn in_task() -> bool {
+/// Whether there is a task, or an event kernel that is not being unwound already.
+fn can_unwind() -> bool {
     let _stay = PreemptGuard::new();
     let cpu = platform::cpu();
-    cpu.in_event.load(Ordering::Relaxed) == 0 && cpu.task.load(Ordering::Relaxed) != 0
+    cpu.in_event.load(Ordering::Relaxed) <= event::RUNS && cpu.task.load(Ordering::Relaxed) != 0
 }
 
 /// The frames that led here.
@@ -54,7 +55,7 @@ fn trace() -> ArrayVec<Place, TRACE> {
 }
 
 /// Says what happened, with addresses for the host's tools, and powers off.
-fn end_system(info: &PanicInfo<'_>) -> ! {
+pub(crate) fn end_system(what: &dyn core::fmt::Display) -> ! {
     struct LastResort;
     impl Write for LastResort {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {
@@ -64,13 +65,10 @@ fn end_system(info: &PanicInfo<'_>) -> ! {
     }
     let cpu = platform::cpu();
     // A panic inside this one must not come back here for ever.
-    if cpu.in_event.swap(u32::MAX, Ordering::Relaxed) == u32::MAX {
+    if cpu.in_event.swap(event::OVER, Ordering::Relaxed) == event::OVER {
         platform::leave(Leave::PowerOff { status: STATUS });
     }
-    let _cannot_fail = write!(LastResort, "\r\npanic in the event kernel of CPU {}: {}", cpu.cpu, info.message());
-    if let Some(location) = info.location() {
-        let _cannot_fail = write!(LastResort, " ({})", location.file());
-    }
+    let _cannot_fail = write!(LastResort, "\r\nthe event kernel of CPU {} failed: {what}", cpu.cpu);
     let _cannot_fail = write!(LastResort, "\r\n  at");
     backtrace(&mut |pc| {
         let _cannot_fail = write!(LastResort, " {pc:#x}");
