@@ -17,6 +17,7 @@ use std::time::Instant;
 pub const TESTS: &[Test] = &[
     Test { name: "update-campaign", limit_s: 1500, run: campaign },
     Test { name: "update-data", limit_s: 900, run: data },
+    Test { name: "update-without-memory", limit_s: 600, run: without_memory },
     Test { name: "update-keeps-memory", limit_s: 1500, run: keeps_memory },
     Test { name: "update-bundles", limit_s: 1500, run: bundles },
     Test { name: "update-one-cell", limit_s: 1500, run: one_cell },
@@ -210,6 +211,51 @@ fn change_data(workbench: &mut Workbench, voyage: &mut Voyage, change: &migratio
     ensure!(last["migrated"].as_u64() >= Some(change.values as u64), "{} values migrated, expected {}", last["migrated"], change.values);
     workbench.undo()?;
     voyage.back()
+}
+
+/// Wherever memory runs out while something is staged, nothing has changed; once there is some again, it goes through.
+fn without_memory(bench: &Bench) -> Result<()> {
+    let mut workbench = Workbench::open(&bench.project)?;
+    let (image, folder) = workbench.build()?;
+    let machine = Machine { memory: Some("48M".to_owned()), ..Machine::default() };
+    let session = Session::boot(&bench.project, &folder, &machine)?;
+    let mut voyage = Voyage { session, builds: vec![(image.id, folder)] };
+    workbench.begin();
+    (edits::named("a body of the shell, while it updates")?.make)(&mut workbench, &mut Random(5))?;
+    let (image, folder) = workbench.build()?;
+    voyage.offer(&folder)?;
+    let (mut refused, mut applied) = (0, 0);
+    for leave_kib in [256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192] {
+        let started = voyage.session.run(&format!("run hoard {leave_kib} &"))?;
+        contains(&started, "hoard")?;
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        for line in ["reseat --all", "update --yes"] {
+            if line == "update --yes" && applied > 0 {
+                continue;
+            }
+            let said = voyage.session.run(line)?;
+            match said.contains("words written") {
+                true if line == "update --yes" => {
+                    applied += 1;
+                    voyage.builds.push((image.id.clone(), folder.clone()));
+                }
+                true => {}
+                false => {
+                    contains(&said, "memory").with_context(|| format!("{line} with {leave_kib} KiB"))?;
+                    refused += 1;
+                }
+            }
+            voyage.check_id().with_context(|| format!("{line} with {leave_kib} KiB"))?;
+        }
+        let tasks = voyage.session.run("ps")?;
+        let hoard = tasks.lines().find(|line| line.split_whitespace().nth(1) == Some("hoard")).context("the hoard has gone")?;
+        let number = hoard.split_whitespace().next().unwrap_or_default().to_owned();
+        voyage.session.run(&format!("kill {number}"))?;
+        nothing_old(&mut voyage.session)?;
+    }
+    ensure!(refused >= 2 && applied == 1, "{refused} refused and {applied} applied: memory was not short enough, or too short");
+    ensure!(voyage.session.succeeds("reseat --all")?, "reseat --all failed afterwards");
+    voyage.check_id()
 }
 
 /// After 200 updates there and back memory is where it was.

@@ -129,7 +129,7 @@ fn copy_sources(from: &Path, to: &Path, with_times: bool) -> Result<()> {
     let names = names.split('\0').filter(|name| !name.is_empty() && from.join(name).is_file());
     let mut wanted: BTreeMap<PathBuf, PathBuf> = names.map(|name| (to.join(name), from.join(name))).collect();
     // A server may link more than an app.
-    for (cell, room) in [("measure", "apps"), ("subject", "apps"), ("load", "apps"), ("keeper", "drivers")] {
+    for (cell, room) in [("measure", "apps"), ("subject", "apps"), ("load", "apps"), ("hoard", "apps"), ("keeper", "drivers")] {
         for file in ["Cargo.toml", "src/lib.rs"] {
             let source = from.join("tests/cells").join(cell).join(file);
             wanted.insert(to.join("cells").join(room).join(cell).join(file), source);

@@ -13,6 +13,7 @@ struct Json<'b> {
     boot_pending: bool,
     cells: Vec<Cell<'b>>,
     layouts: &'b [String],
+    migrates: &'b [String],
 }
 
 #[derive(Serialize)]
@@ -39,6 +40,7 @@ pub fn json(bundle: &Bundle) -> String {
         boot_pending: bundle.boot_pending,
         cells: bundle.changes.iter().map(Cell::from).collect(),
         layouts: &bundle.layouts,
+        migrates: &bundle.data.claims,
     };
     // Strings, numbers and lists of them can always be written.
     serde_json::to_string(&json).unwrap_or_default()
@@ -90,6 +92,9 @@ impl Display for Summary<'_> {
         }
         if let Verdict::Refused(reasons) = &bundle.verdict {
             lines(f, "  ", reasons)?;
+        }
+        for claim in &bundle.data.claims {
+            write!(f, "\nmigrates {claim}")?;
         }
         for change in &bundle.changes {
             write!(f, "\n{} {}", change.name, change.version)?;

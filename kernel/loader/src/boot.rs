@@ -8,6 +8,7 @@ use crate::{
     world::{Copy, Loader, Refused, World},
 };
 use alloc::{string::String, string::ToString, sync::Arc, vec::Vec};
+use core::mem::ManuallyDrop;
 use handoff::{Handoff, layout};
 use hashbrown::HashMap;
 use linker::{Access, CellId, Graph, Object, Places};
@@ -47,7 +48,8 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     let thunk_table = ThunkTable::new(&mut graph)?;
     let map = Map::new(core::iter::empty(), &thunk_table);
     let running_id = archive.manifest.image_id;
-    let mut world = World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table };
+    // Until it is published it is never dropped: it would unmap what runs, and a failure is still to be told.
+    let mut world = ManuallyDrop::new(World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table });
     world.distribute(shared);
     world.map = world.running_map(|_| true);
     world.map.install();
@@ -59,7 +61,7 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     for refused in &world.refused {
         log::error!("cell {} was refused: {}", refused.cell, refused.why);
     }
-    state_db::publish("loader", Loader::new(world))?;
+    state_db::publish("loader", Loader::new(ManuallyDrop::into_inner(world)))?;
     Ok(())
 }
 

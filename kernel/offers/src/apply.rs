@@ -36,8 +36,8 @@ pub(crate) struct Prepared {
 /// [`Error`]; then nothing has changed, and the offer still waits.
 pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     let mut store = take()?;
-    let Some(offer) = store.offer.take() else { return Err(Error::Nothing) };
-    let outcome = with_world(|world| {
+    let offer = store.offer.clone().ok_or(Error::Nothing)?;
+    let (done, applied) = with_world(|world| {
         check(world, &offer)?;
         let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
         let bundle = part.as_ref().unwrap_or(&offer);
@@ -45,56 +45,63 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
             return Err(Error::Refused(refusals(bundle).join("; ")));
         }
         let wanted = wanted(&store, bundle)?;
-        let granted = grant(world, bundle)?;
-        match transact(world, &mut store, wanted, bundle.target_id, &Arc::new(bundle.data.clone()), Way::There) {
-            Ok((done, applied)) => Ok((done, Applied { namespaces: granted.before, ..applied })),
-            Err(error) => {
-                revoke(world, granted);
-                Err(error)
-            }
-        }
-    });
-    match outcome {
-        Ok(Ok((done, applied))) => {
-            let cells = applied.cells.len();
-            remember(&mut store, applied);
-            Ok((cells, done))
-        }
-        Ok(Err(error)) => {
-            store.offer = Some(offer);
-            Err(error)
-        }
-        Err(error) => {
-            store.offer = Some(offer);
-            Err(error.into())
-        }
-    }
+        let mut granted = Granted::new(world, bundle)?;
+        let data = Arc::new(bundle.data.clone());
+        let (done, applied) = transact(granted.world, &mut store, wanted, bundle.target_id, &data, Way::There)?;
+        Ok((done, Applied { namespaces: granted.keep(), ..applied }))
+    })??;
+    // Whatever failed until here, it still waits.
+    store.offer = None;
+    let cells = applied.cells.len();
+    remember(&mut store, applied);
+    Ok((cells, done))
 }
 
-/// What a bundle grants to its cells, and what was granted before.
-pub(crate) struct Granted {
+/// A world in which more is granted than before. What was granted is taken back when this is dropped, unless it is to be kept.
+pub(crate) struct Granted<'w> {
+    pub world: &'w mut World,
     /// Writable statics that were not allowed before.
     statics: Vec<String>,
     /// The namespaces before.
     before: Arc<Namespaces>,
+    kept: bool,
 }
 
-/// Puts a bundle's namespaces in place and allows the writable statics that it brings.
-///
-/// # Errors
-/// [`Error::Namespaces`]; nothing has changed then.
-pub(crate) fn grant(world: &mut World, bundle: &Bundle) -> Result<Granted, Error> {
-    let namespaces = Namespaces::new(&bundle.namespaces)?;
-    let new = bundle.hosted.iter().map(|hosted| &hosted.symbol).filter(|symbol| !world.graph.allows_hosted(symbol));
-    let statics: Vec<String> = new.cloned().collect();
-    statics.iter().for_each(|symbol| world.graph.allow_hosted(symbol));
-    Ok(Granted { statics, before: world.graph.set_namespaces(Arc::new(namespaces)) })
+impl<'w> Granted<'w> {
+    /// Puts a bundle's namespaces in place and allows the writable statics that it brings.
+    ///
+    /// # Errors
+    /// [`Error::Namespaces`]; nothing has changed then.
+    pub fn new(world: &'w mut World, bundle: &Bundle) -> Result<Granted<'w>, Error> {
+        let namespaces = Arc::new(Namespaces::new(&bundle.namespaces)?);
+        let new = bundle.hosted.iter().map(|hosted| &hosted.symbol).filter(|symbol| !world.graph.allows_hosted(symbol));
+        let statics: Vec<String> = new.cloned().collect();
+        let before = world.graph.set_namespaces(namespaces);
+        let granted = Granted { world, statics, before, kept: false };
+        granted.statics.iter().for_each(|symbol| granted.world.graph.allow_hosted(symbol));
+        Ok(granted)
+    }
+
+    /// Puts namespaces in place.
+    fn with(world: &'w mut World, namespaces: Arc<Namespaces>) -> Granted<'w> {
+        let before = world.graph.set_namespaces(namespaces);
+        Granted { world, statics: Vec::new(), before, kept: false }
+    }
+
+    /// Keeps what was granted; the namespaces before.
+    fn keep(&mut self) -> Arc<Namespaces> {
+        self.kept = true;
+        self.before.clone()
+    }
 }
 
-/// Takes back what was granted.
-pub(crate) fn revoke(world: &mut World, granted: Granted) {
-    granted.statics.iter().for_each(|symbol| world.graph.forbid_hosted(symbol));
-    world.graph.set_namespaces(granted.before);
+impl Drop for Granted<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.statics.iter().for_each(|symbol| self.world.graph.forbid_hosted(symbol));
+            self.world.graph.set_namespaces(self.before.clone());
+        }
+    }
 }
 
 /// Takes the last `count` updates back, the last first; how many that were.
@@ -129,12 +136,10 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
         .collect();
     let (namespaces, data) = (applied.namespaces.clone(), applied.data.clone());
     with_world(|world| {
-        let now = world.graph.set_namespaces(namespaces);
-        let done = transact(world, store, wanted, base, &data, Way::Back);
-        if done.is_err() {
-            world.graph.set_namespaces(now);
-        }
-        done
+        let mut granted = Granted::with(world, namespaces);
+        let done = transact(granted.world, store, wanted, base, &data, Way::Back)?;
+        granted.keep();
+        Ok::<_, Error>(done)
     })??;
     store.applied[last].outcome = outcome;
     store.applied[last].before = Vec::new();
@@ -205,6 +210,11 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     let mut stage = prepare(world, store, &wanted)?.stage(world)?;
     let found = crate::data::find(world, &stage, data, way)?;
     stage.set_data(found);
+    // Once it is applied nothing may fail any more: room for what is noted then is found before.
+    let numbers = stage.staged().next().numbers();
+    world.hashes.reserve(numbers.saturating_sub(world.hashes.len()));
+    store.lent.reserve(wanted.len());
+    store.applied.reserve(1);
     let done = stage.apply(world)?;
     world.running_id = target;
     world.hashes.resize(world.graph.numbers(), [0; 32]);

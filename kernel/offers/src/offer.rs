@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Short},
     store::take,
 };
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::{Bundle, Change, Verdict, What};
 use loader::{World, with_world};
 use manifest::{Cell, image_id_input};
@@ -15,7 +15,7 @@ use manifest::{Cell, image_id_input};
 /// # Errors
 /// [`Error`]; the offer that waited still waits.
 pub fn offer(bytes: &[u8]) -> Result<String, Error> {
-    let bundle = Box::new(Bundle::read(bytes)?);
+    let bundle = Arc::new(Bundle::read(bytes)?);
     for change in bundle.changes.iter().filter(|change| change.what != What::Remove) {
         let found = *blake3::hash(&change.object).as_bytes();
         if found != change.object_hash {

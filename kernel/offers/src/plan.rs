@@ -2,7 +2,7 @@
 
 use crate::{
     data::{Way, find},
-    apply::{grant, prepare, revoke, wanted},
+    apply::{Granted, prepare, wanted},
     error::Error,
     offer::{check, refusals},
     part::part,
@@ -64,18 +64,16 @@ fn rehearse(world: &World, store: &mut Store, bundle: &Bundle) -> Result<(usize,
 /// [`Error`].
 pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
     let mut store = take()?;
-    let Some(offer) = store.offer.take() else { return Err(Error::Nothing) };
-    let planned = with_world(|world| -> Result<Plan, Error> {
+    let offer = store.offer.clone().ok_or(Error::Nothing)?;
+    with_world(|world| -> Result<Plan, Error> {
         check(world, &offer)?;
         let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
         let bundle = part.as_ref().unwrap_or(&offer);
         let refused = refusals(bundle).to_vec();
         let (copies, words) = match refused.is_empty() {
             true => {
-                let granted = grant(world, bundle)?;
-                let rehearsed = rehearse(world, &mut store, bundle);
-                revoke(world, granted);
-                rehearsed?
+                let granted = Granted::new(world, bundle)?;
+                rehearse(granted.world, &mut store, bundle)?
             }
             false => (0, 0),
         };
@@ -97,7 +95,5 @@ pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
             refused,
         };
         Ok(plan)
-    });
-    store.offer = Some(offer);
-    planned?
+    })?
 }

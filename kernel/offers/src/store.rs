@@ -35,12 +35,12 @@ impl Bytes {
 /// Everything about updates.
 #[derive(Default)]
 pub(crate) struct Store {
-    pub offer: Option<Box<Bundle>>,
+    pub offer: Option<Arc<Bundle>>,
     pub applied: VecDeque<Applied>,
     /// When the world was changed last, in nanoseconds since boot.
     pub settled_ns: u64,
     /// Bytes of offered objects, for as long as a unit borrows them.
-    lent: Vec<(Weak<Unit<'static>>, [u8; 32], Arc<[u8]>)>,
+    pub lent: Vec<(Weak<Unit<'static>>, [u8; 32], Arc<[u8]>)>,
     /// Names and versions of cells that came with offers.
     names: Vec<Box<str>>,
 }

@@ -17,6 +17,9 @@ pub enum Error {
     /// No memory for the plan.
     #[error("no memory for the list of {0} words to write")]
     OutOfMemory(usize),
+    /// No memory for what is to be done once the words are written.
+    #[error("no memory for the books of the update, which need {0} bytes")]
+    Books(usize),
     /// No moment was found at which all stacks could be walked.
     #[error("task {task} stood in the way for {seconds} s: {why}")]
     NoQuiet {

@@ -16,6 +16,9 @@ use linker::{CellId, Change, Follow, Move, Replaced, Shared, Staged};
 use loader::{Copy, Live, OldCopy, Running, World};
 use paging::CodeMapping;
 
+/// Bytes that are kept free for the books, so that they can be brought up to date once the words are written: about twice what
+/// an exchange of all cells takes.
+const BOOKS_BYTES: usize = 1 << 20;
 /// Frames that a plan has room for at first, and at most.
 const FRAMES: usize = 2048;
 const MOST_FRAMES: usize = 1 << 20;
@@ -95,6 +98,8 @@ impl Stage {
             // What is prepared is prepared by new copies, which a failure must find its way out of.
             map.install();
         }
+        let mut books: Vec<u8> = Vec::new();
+        books.try_reserve_exact(BOOKS_BYTES).map_err(|_| Error::Books(BOOKS_BYTES))?;
         let performed = perform(world, words, &map, &moves, &old_text(world, &staged), blob, data);
         let (mut plan, met) = match performed {
             Ok(performed) => performed,
@@ -103,6 +108,7 @@ impl Stage {
                 return Err(error);
             }
         };
+        drop(books);
         let done = Done {
             cells: staged.cells().count(),
             words: plan.prepared.words().len(),

@@ -80,5 +80,9 @@ pub fn run(words: &[&str], history: &dyn Fn(&mut dyn FnMut(&str)), out: &mut all
         return system::help_for(command, out).map(|()| Done::Now);
     }
     let mut call = command.usage.check(command.name, words, history, out)?;
-    (command.run)(&mut call)
+    // A command that panics or faults, as when memory runs out, is a command that fails: the shell goes on.
+    unwind::catch(|| (command.run)(&mut call)).unwrap_or_else(|caught| {
+        task::tell_of_own_failure(&caught);
+        Err(Failure::new(format_args!("`{}` failed: {caught}", command.name)))
+    })
 }
