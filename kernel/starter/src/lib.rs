@@ -71,9 +71,10 @@ fn ground(handoff: &'static Handoff) -> Result<(), Error> {
 fn first_task(handoff: usize) -> i32 {
     // SAFETY: `ground` passed a reference to the hand-off, which stays until `give_back`.
     let handoff = unsafe { &*(handoff as *const Handoff) };
-    match upper(handoff) {
-        Ok(()) => 0,
-        Err(error) => fail(&error),
+    match unwind::catch(|| upper(handoff)) {
+        Ok(Ok(())) => 0,
+        Ok(Err(error)) => fail(&error),
+        Err(caught) => fail(&caught),
     }
 }
 
@@ -110,7 +111,7 @@ fn give_back() -> u64 {
 }
 
 /// The system cannot be started: one sentence, and off.
-fn fail(error: &Error) -> ! {
+fn fail(error: &dyn core::fmt::Display) -> ! {
     struct LastResort;
     impl Write for LastResort {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {
