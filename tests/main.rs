@@ -18,6 +18,7 @@ mod reseat;
 mod shell;
 mod transcripts;
 mod updates;
+mod watch;
 mod workbench;
 
 use anyhow::{Context, Result, bail};
@@ -54,8 +55,11 @@ struct Arguments {
     only: Option<String>,
 }
 
+/// Tests that build in the workbench.
+const BUILDING: [&[Test]; 3] = [updates::TESTS, watch::TESTS, transcripts::LIVE];
+
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, updates::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, watch::TESTS, updates::TESTS]
         .into_iter()
         .flatten()
         .collect()
@@ -92,7 +96,7 @@ fn everything(project: &Project, only: &str, tally: &Tally) -> Result<()> {
     let jobs: usize = variable("JOBS").map_or(Ok(default_jobs()), |text| text.parse().context("JOBS is no number"))?;
     let selected = tests().into_iter().filter(|test| test.name.contains(only));
     // Those that build in the workbench have it one at a time, and take the longest: everything else runs beside them.
-    let (building, others): (Vec<_>, Vec<_>) = selected.partition(|test| updates::TESTS.iter().any(|other| other.name == test.name));
+    let (building, others): (Vec<_>, Vec<_>) = selected.partition(|test| BUILDING.iter().copied().flatten().any(|other| other.name == test.name));
     let beside = if building.is_empty() { 0 } else { 1 };
     let image = &project.build("");
     thread::scope(|scope| {

@@ -5,11 +5,11 @@
 //! only by a task that overflowed its stack, from its high end.
 
 use crate::caught::{Caught, Cut};
+use crate::panic::end_system;
 use crate::personality::Landing;
 use arrayvec::ArrayString;
 use core::fmt::{Display, Write};
 use core::mem::MaybeUninit;
-use crate::panic::end_system;
 use core::sync::atomic::Ordering;
 use handoff::{event, layout::stack};
 use unwinding::abi::{_Unwind_RaiseException, UnwindException, UnwindReasonCode};

@@ -11,6 +11,7 @@ use crate::{Error, plan::Obstacle};
 use alloc::{format, string::String, vec::Vec};
 use applier::Word;
 use arrayvec::ArrayString;
+use core::sync::atomic::Ordering;
 use linker::Graph;
 use state_db::{EntryWords, FUNCTIONS, Migration, Migrations, OpaqueWords, Said, SlotWords};
 
@@ -205,11 +206,9 @@ impl Migrating {
                 Words::Entry(words) => {
                     // SAFETY: words keep their address for as long as the entry exists; `look` has seen it.
                     let words = unsafe { &*words };
-                    let now = |word: &core::sync::atomic::AtomicU64| (core::ptr::from_ref(word) as u64, word.load(core::sync::atomic::Ordering::Relaxed));
                     word((&raw const words.value) as u64, ready.old as u64, new);
                     for (place, to) in [(&words.layout, layout), (&words.version, version), (&words.size, size), (&words.align, align)] {
-                        let (address, old) = now(place);
-                        word(address, old, to);
+                        word(core::ptr::from_ref(place) as u64, place.load(Ordering::Relaxed), to);
                     }
                 }
                 Words::Opaque(words) => {

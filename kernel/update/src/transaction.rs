@@ -8,9 +8,9 @@ use crate::{
     reaper::look_soon,
     retire::has_left,
 };
-use core::sync::atomic::Ordering;
 use alloc::{boxed::Box, string::String, vec::Vec};
 use applier::{Prepared, Word, state};
+use core::sync::atomic::Ordering;
 use handoff::layout::PAGE;
 use linker::{CellId, Change, Follow, Move, Replaced, Shared, Staged};
 use loader::{Copy, Live, OldCopy, Running, World};
