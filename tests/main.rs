@@ -18,7 +18,6 @@ mod reseat;
 mod shell;
 mod transcripts;
 mod updates;
-mod watch;
 mod workbench;
 
 use anyhow::{Context, Result, bail};
@@ -56,10 +55,10 @@ struct Arguments {
 }
 
 /// Tests that build in the workbench.
-const BUILDING: [&[Test]; 3] = [updates::TESTS, watch::TESTS, transcripts::LIVE];
+const BUILDING: [&[Test]; 2] = [updates::TESTS, transcripts::LIVE];
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, watch::TESTS, updates::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS]
         .into_iter()
         .flatten()
         .collect()

@@ -28,6 +28,37 @@ pub const ALL: [Change; 4] = [
     Change { name: "a field of an opaque's value", make: opaque, claims: "app_keeper::Progress", values: 1 },
 ];
 
+/// Changes of data that must be refused: what is wrong, how it is made, and what the answer has in it.
+pub const WRONG: [(&str, fn(&mut Workbench) -> Result<()>, &str); 4] = [
+    ("a migration from another version than the one that runs", wrong_version, "the migration of uart::driver::Uart takes values laid out as"),
+    ("a migration from other fields", wrong_fields, "the migration of uart::driver::Uart takes values laid out as"),
+    ("a state that is renamed", renamed, "uart/com1 holds a uart::driver::Uart"),
+    ("another number of a field", renumbered, "names or numbers of its fields"),
+];
+
+fn wrong_version(bench: &mut Workbench) -> Result<()> {
+    entry(bench)?;
+    bench.edit(UART, "    #[derive(State)]\n    pub struct Uart {", "    #[derive(State)]\n    #[state(version = 7)]\n    pub struct Uart {")
+}
+
+fn wrong_fields(bench: &mut Workbench) -> Result<()> {
+    entry(bench)?;
+    bench.edit(UART, "        pub(super) base: u16,", "        pub(super) extra: u64,\n        pub(super) base: u16,")?;
+    bench.edit(UART, "let v1::Uart { base,", "let v1::Uart { extra: _, base,")?;
+    bench.edit(UART, "        v1::Uart { base,", "        v1::Uart { extra: 0, base,")
+}
+
+fn renamed(bench: &mut Workbench) -> Result<()> {
+    let text = bench.read(UART)?;
+    let renamed = text.replace("struct Uart {", "struct Line {").replace("impl Uart {", "impl Line {").replace("UART: Uart =", "UART: Line =");
+    bench.write(UART, &renamed.replace("let state = Uart {", "let state = Line {"))?;
+    bench.edit("cells/drivers/uart/src/lib.rs", "Uart, Uart16550Driver", "Line, Uart16550Driver")
+}
+
+fn renumbered(bench: &mut Workbench) -> Result<()> {
+    bench.edit(UART, "    base: u16,\n    input", "    #[state(number = 9)]\n    base: u16,\n    input")
+}
+
 fn entry(bench: &mut Workbench) -> Result<()> {
     bench.edit(UART, "#[state(version = 1)]\npub struct Uart {", "#[state(version = 2)]\npub struct Uart {\n    /// Times the state was made or migrated.\n    moves: u32,")?;
     bench.edit(UART, "let state = Uart { base,", "let state = Uart { moves: 0, base,")?;

@@ -179,6 +179,31 @@ fn data(bench: &Bench) -> Result<()> {
         change_data(&mut workbench, &mut voyage, change).with_context(|| change.name)?;
         equal("tasks that run on", running(&mut voyage.session)?, all.clone())?;
     }
+    // One after another, each with its migration still in the source: what is taken back is what that update did.
+    for change in [&migrations::ALL[0], &migrations::ALL[3]] {
+        workbench.begin();
+        (change.make)(&mut workbench)?;
+        let (image, folder) = workbench.build()?;
+        voyage.offer(&folder)?;
+        let said = voyage.session.run("update --yes")?;
+        contains(&said, "migrated").with_context(|| format!("{}, upon another", change.name))?;
+        voyage.builds.push((image.id, folder));
+        voyage.check_id()?;
+    }
+    for _ in 0..2 {
+        workbench.undo()?;
+        voyage.back()?;
+        equal("tasks that run on", running(&mut voyage.session)?, all.clone())?;
+    }
+    for (what, make, words) in migrations::WRONG {
+        workbench.begin();
+        make(&mut workbench).context(what)?;
+        let (_, folder) = workbench.build()?;
+        voyage.offer(&folder)?;
+        contains(&voyage.session.run("update --yes")?, words).context(what)?;
+        voyage.check_id()?;
+        workbench.undo()?;
+    }
     for (what, words) in [
         ("Err(state_db::Error::Migration { reason: \"the wind is wrong\" })", "the wind is wrong"),
         ("panic!(\"the mast breaks\")", "the mast breaks"),

@@ -67,6 +67,13 @@ fn a_new_function_and_a_removed_one() {
     assert!(not_followed(&bundle, "a", "a::g").is_some_and(|why| why.contains("gone")));
 }
 
+/// A trait's objects changed, and each in a slot has a vtable to go on with.
+fn in_slots(bundle: &bundle::Bundle, words: &[&str]) {
+    assert_eq!(bundle.verdict, Verdict::Data);
+    assert!(bundle.data.claims.iter().any(|claim| words.iter().all(|word| claim.contains(word))), "{:?}", bundle.data.claims);
+    assert_eq!(bundle.data.vtables.len(), 1, "{:?}", bundle.data.vtables);
+}
+
 /// Makes a difference where the rest of a case makes none.
 const MORE: &str = "#[inline(never)] pub fn more(x: u32) -> u32 { x * 77 }";
 
@@ -86,7 +93,7 @@ fn a_trait_method_gains_a_parameter() {
             .replace("fn m(&self, x: u32) -> u32;", &format!("fn m(&self, x: u32, {gained}) -> u32;"))
             .replace("fn m(&self, x: u32) -> u32 {", &format!("fn m(&self, x: u32, {gained}) -> u32 {{"));
         let bundle = between(&[("a", TRAIT)], &[("a", &format!("{target} {MORE}"))]);
-        refused(&bundle, &["dyn a::Tr", "method `m`", "u64"]);
+        in_slots(&bundle, &["dyn a::Tr", "method `m`", "u64"]);
         let why = not_followed(&bundle, "a", "<a::A as a::Tr>::m").unwrap();
         assert!(why.contains("signature"), "{why}");
         // The other method can be called through an old vtable as before, but its object's trait is another.
@@ -102,14 +109,14 @@ fn two_methods_of_a_trait_swapped() {
     );
     assert_ne!(target, TRAIT);
     let bundle = between(&[("a", TRAIT)], &[("a", &target)]);
-    refused(&bundle, &["dyn a::Tr", "[m, n] → [n, m]", "mentioned by a"]);
+    in_slots(&bundle, &["dyn a::Tr", "[m, n] → [n, m]"]);
 }
 
 #[test]
 fn a_trait_gains_a_method() {
     let target = TRAIT.replace("fn m(&self, x: u32) -> u32;", "fn m(&self, x: u32) -> u32; fn k(&self) -> u32 { 1 }");
     let bundle = between(&[("a", TRAIT)], &[("a", &target)]);
-    refused(&bundle, &["dyn a::Tr", "[m, n] → [m, k, n]"]);
+    in_slots(&bundle, &["dyn a::Tr", "[m, n] → [m, k, n]"]);
 }
 
 #[test]
@@ -288,18 +295,45 @@ fn a_version_that_changed_alone() {
 }
 
 #[test]
-fn a_migration_is_seen_but_not_carried_out() {
-    // The trait has the path of the database's own.
-    let database = "pub mod state { pub trait Migrate { type From; fn commit(old: Self::From) -> Self; } }";
-    let base = "pub struct T { pub b: u64 } #[inline(never)] pub fn b(t: &T) -> u64 { t.b }";
-    let target = "pub struct T { pub a: u64, pub b: u64 } #[inline(never)] pub fn b(t: &T) -> u64 { t.b }
-        pub mod v1 { pub struct T { pub b: u64 } }
-        impl state_db::state::Migrate for T {
-            type From = v1::T;
-            #[inline(never)] fn commit(old: v1::T) -> T { T { a: core::hint::black_box(0), b: old.b } }
-        }";
-    let bundle = between(&[("state_db", database), ("a", base)], &[("state_db", database), ("a", target)]);
-    refused(&bundle, &["a::T changed", "a migration claims it"]);
+fn a_migration_claims_a_state_and_what_it_holds() {
+    // The functions have the paths of the database's own.
+    let database = "pub mod migration { #[inline(never)] pub fn commit<T>() -> usize { core::hint::black_box(size_of::<T>()) } }";
+    let state = |version: u32, layout: u64, front: &str| {
+        format!(
+            "pub struct Part {{ {front} pub b: u64 }} pub struct T {{ pub part: Part }}
+            const _: () = {{ #[used] static STATE_VERSION_OF_T: u32 = {version}; #[used] static STATE_LAYOUT_OF_T: u64 = {layout}; }};
+            #[inline(never)] pub fn b(t: &T) -> u64 {{ t.part.b }}"
+        )
+    };
+    let base = state(1, 4, "");
+    let with = |from: u64, more: &str| {
+        let target = state(2, 5, "pub a: u64,");
+        format!(
+            "{target} {more} #[repr(C)] pub struct M(u64, fn() -> usize);
+            const _: () = {{ #[used] static MIGRATIONS: M = M({from}, state_db::migration::commit::<T>); }};"
+        )
+    };
+    let between = |target: &str| between(&[("state_db", database), ("a", &base)], &[("state_db", database), ("a", target)]);
+    let bundle = between(&with(4, ""));
+    assert_eq!(bundle.verdict, Verdict::Data, "{:?}", bundle.verdict);
+    assert_eq!(bundle.data.migrations.len(), 1);
+    assert!(bundle.data.claims.iter().any(|claim| claim.starts_with("a::Part: ")), "{:?}", bundle.data.claims);
+    assert!(bundle.data.holders.iter().any(|holder| holder.place.symbol.ends_with("1b")), "{:?}", bundle.data.holders);
+    refused(&between(&with(3, "")), &["a::Part changed", "takes values laid out as", "expected 0000000000000004"]);
+}
+
+#[test]
+fn a_state_that_is_gone_or_goes_by_another_name() {
+    let with = |name: &str, layout: u64| {
+        format!(
+            "pub struct {name}(pub u64); const _: () = {{ #[used] static STATE_VERSION_OF_{name}: u32 = 1; #[used] static STATE_LAYOUT_OF_{name}: u64 = {layout}; }};
+            #[inline(never)] pub fn f(t: &{name}) -> u64 {{ t.0 }}"
+        )
+    };
+    let bundle = between(&[("a", &with("T", 1))], &[("a", &with("U", 2))]);
+    assert_eq!(bundle.data.gone.iter().map(|gone| (gone.path.as_str(), gone.layout)).collect::<Vec<_>>(), [("a::T", 1)]);
+    let bundle = between(&[("a", &with("T", 1))], &[("a", &with("T", 2))]);
+    refused(&bundle, &["a::T changed", "names or numbers of its fields", "no migration claims it"]);
 }
 
 #[test]

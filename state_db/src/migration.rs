@@ -48,8 +48,9 @@ pub struct Migration {
     pub prepare: unsafe extern "sysv64-unwind" fn(old: *const (), said: *mut Said) -> *mut (),
     /// Whether what `prepare` gave still suits the value.
     pub fits: unsafe extern "sysv64-unwind" fn(old: *const (), prepared: *const ()) -> bool,
-    /// Makes the new value, alone in its allocation. Neither allocates nor frees; the memory of `old` stays as it is.
-    pub commit: unsafe extern "sysv64-unwind" fn(old: *const (), prepared: *mut ()) -> *mut (),
+    /// Makes the new value, alone in its allocation. Neither allocates nor frees; the memory of `old` stays as it is. A panic in
+    /// it ends the system: half a value has moved.
+    pub commit: unsafe extern "sysv64" fn(old: *const (), prepared: *mut ()) -> *mut (),
     /// Frees what `prepare` gave and, if it was committed, the allocation of `old`, whose value has moved.
     pub finish: unsafe extern "sysv64-unwind" fn(old: *mut (), prepared: *mut (), committed: bool),
 }
@@ -97,7 +98,7 @@ unsafe extern "sysv64-unwind" fn fits<T: Migrate>(old: *const (), prepared: *con
     unsafe { T::fits(&*old.cast::<T::From>(), &(*prepared.cast::<Prepared<T>>()).plan) }
 }
 
-unsafe extern "sysv64-unwind" fn commit<T: Migrate>(old: *const (), prepared: *mut ()) -> *mut () {
+unsafe extern "sysv64" fn commit<T: Migrate>(old: *const (), prepared: *mut ()) -> *mut () {
     // SAFETY: as in `fits`; nobody else uses either. The old value counts as moved from here on.
     let (prepared, old) = unsafe { (&mut *prepared.cast::<Prepared<T>>(), old.cast::<T::From>().read()) };
     match prepared.place.take() {

@@ -21,21 +21,58 @@ const TABLE: &str = "MIGRATIONS";
 /// Traits whose objects are borrowed for the length of a call.
 const BORROWED: [&str; 3] = ["core::fmt::", "core::error::", "core::any::"];
 
-/// The types that the target has migrations to.
-pub fn targets(pair: Pair<'_, '_>) -> BTreeSet<String> {
-    let functions = pair.target.units.iter().flat_map(|unit| &unit.functions);
-    functions.filter_map(|function| Some(function.path.strip_prefix(COMMIT)?.strip_suffix('>')?.to_owned())).collect()
+/// The migrations of the target, by the type that they make of values of the base.
+pub type Tables = BTreeMap<String, Table>;
+
+/// One of them.
+pub struct Table {
+    /// Where its table of functions lies.
+    place: Place,
+    /// Layout id of the values that it takes.
+    from: u64,
+}
+
+/// Finds the migrations of the target.
+pub fn tables(pair: Pair<'_, '_>) -> Tables {
+    let mut tables = Tables::new();
+    for (number, unit) in pair.target.units.iter().enumerate() {
+        for found in unit.statics.iter().filter(|found| found.path.rsplit("::").next() == Some(TABLE)) {
+            let section = &unit.object.sections[found.section as usize];
+            let inside = |at: u64| (found.value..found.value + found.size).contains(&at);
+            let mut functions: Vec<_> = section.relocations().filter(|relocation| inside(relocation.offset)).collect();
+            // The way there stands first.
+            functions.sort_by_key(|relocation| relocation.offset);
+            let paths = functions.iter().filter_map(|relocation| {
+                let (cell, function) = pair.target.function(number as u32, relocation)?;
+                Some(pair.target.units[cell as usize].functions[function as usize].path.as_str())
+            });
+            let Some(ty) = paths.filter_map(|path| path.strip_prefix(COMMIT)?.strip_suffix('>')).next() else { continue };
+            let from = section.bytes.get(found.value as usize..).and_then(<[u8]>::first_chunk);
+            let place = Place { cell: unit.cell.name.clone(), symbol: found.symbol.to_owned() };
+            tables.insert(ty.to_owned(), Table { place, from: from.map_or(0, |word| u64::from_le_bytes(*word)) });
+        }
+    }
+    tables
+}
+
+/// The states of the base that hold values of a type.
+fn holding(set: &Set<'_>, states: &BTreeMap<String, states::State>, base: &[(&str, &Debug)]) -> BTreeSet<String> {
+    let mut holding = BTreeSet::new();
+    for (_, debug) in base {
+        let paths: HashSet<&str> = set.held_by(debug).iter().map(|&ty| &*debug.types.all[ty as usize].0).collect();
+        holding.extend(states.keys().filter(|state| paths.contains(state.as_str())).cloned());
+    }
+    holding
 }
 
 /// What keeps a changed type from being claimed; nothing if it is.
-pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], targets: &BTreeSet<String>) -> Option<String> {
+pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], tables: &Tables) -> Option<String> {
     let set = Set::new([changed]);
     let states = states::all(pair.base);
-    let (mut holding, mut erased) = (BTreeSet::new(), BTreeSet::new());
+    let (holding, mut erased) = (holding(&set, &states, base), BTreeSet::new());
     for (_, debug) in base {
         let held: HashSet<u32> = set.held_by(debug);
         let paths: HashSet<&str> = held.iter().map(|&ty| &*debug.types.all[ty as usize].0).collect();
-        holding.extend(states.iter().filter(|state| paths.contains(state.as_str())).cloned());
         let is_kept = |of: &str| !BORROWED.iter().any(|prefix| of.starts_with(prefix));
         let kept = debug.vtables.iter().filter(|vtable| is_kept(&vtable.of) && paths.contains(vtable.ty.as_str()));
         erased.extend(kept.map(|vtable| format!("{} behind dyn {}", vtable.ty, vtable.of)));
@@ -48,7 +85,7 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
         let gone = pairs(pair, object, base).find_map(|(ty, pair)| pair.is_none().then_some(ty));
         return gone.map(|ty| format!("the target has none of {ty}")).or(erased);
     }
-    if let Some(state) = holding.iter().find(|state| !targets.contains(*state)) {
+    if let Some(state) = holding.iter().find(|state| !tables.contains_key(*state)) {
         return Some(match *state == changed.path {
             true => "no migration claims it".to_owned(),
             false => format!("no migration claims it: none is for {state}, which holds it"),
@@ -56,6 +93,15 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
     }
     if holding.is_empty() {
         return Some("no migration claims it".to_owned());
+    }
+    let foreign = holding.iter().find_map(|state| {
+        let (layout, from) = (states.get(state)?.layout?, tables.get(state)?.from);
+        (layout != from).then(|| {
+            format!("the migration of {state} takes values laid out as {from:016x}, expected {layout:016x} as they are: compare its old type, with its version, with the one that runs")
+        })
+    });
+    if foreign.is_some() {
+        return foreign;
     }
     erased
 }
@@ -81,14 +127,12 @@ fn pairs<'d>(
 ///
 /// # Errors
 /// Debug information cannot be read.
-pub fn data(pair: Pair<'_, '_>, types: &[&Changed], claims: Vec<String>, base: &[(&str, &Debug)]) -> Result<Data> {
+pub fn data(pair: Pair<'_, '_>, types: &[&Changed], claims: Vec<String>, base: &[(&str, &Debug)], tables: &Tables) -> Result<Data> {
     let set = Set::new(types.iter().copied());
     let mut data = Data { claims, ..Data::default() };
-    for unit in &pair.target.units {
-        let tables = unit.statics.iter().filter(|found| found.path.rsplit("::").next() == Some(TABLE));
-        let place = |symbol: &str| Place { cell: unit.cell.name.clone(), symbol: symbol.to_owned() };
-        data.migrations.extend(tables.map(|found| place(found.symbol)));
-    }
+    // Others than those that are needed now are of updates before: their values have moved already.
+    let migrating = holding(&set, &states::all(pair.base), base);
+    data.migrations = migrating.iter().filter_map(|state| Some(tables.get(state)?.place.clone())).collect();
     for object in types.iter().filter_map(|changed| changed.path.strip_prefix("dyn ")) {
         data.vtables.extend(pairs(pair, object, base).filter_map(|(_, vtable)| vtable));
     }

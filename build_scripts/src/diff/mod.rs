@@ -31,7 +31,7 @@ pub mod types;
 pub mod verdict;
 
 use anyhow::{Context, Result};
-use bundle::{Bundle, Change, Verdict, What};
+use bundle::{Bundle, Change, Data, Gone, Verdict, What};
 use code::Reader;
 use debug::Debug;
 use layouts::Changed;
@@ -93,7 +93,7 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         hosted: target.manifest.hosted.clone(),
         services: target.manifest.services.clone(),
         namespaces: target.manifest.namespaces.clone(),
-        data: bundle::Data::default(),
+        data: Data::default(),
         boot_pending: nano_core(old)? != nano_core(new)?,
     };
     let along = along::along([&base, &target], &bundle.changes);
@@ -176,14 +176,15 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
         (changed, holders)
     };
     let data = verdict::Data { statics: verdict::statics(pair), types: changed.into_iter().map(with_holders).collect() };
-    let targets = migrations::targets(pair);
+    let tables = migrations::tables(pair);
+    bundle.data.gone = states::gone(pair).into_iter().map(|(path, layout)| Gone { path, layout }).collect();
     bundle.layouts = data.lines();
-    bundle.verdict = data.verdict(|changed| migrations::obstacle(pair, changed, &base, &targets));
+    bundle.verdict = data.verdict(|changed| migrations::obstacle(pair, changed, &base, &tables));
     let mut set = layouts::Set::new(data.types.iter().map(|(changed, _)| changed).chain(&exempt));
     if bundle.verdict == Verdict::Data {
         let claims = data.roots().map(|(changed, _)| format!("{}: {}", changed.path, changed.how)).collect();
         let types: Vec<&Changed> = data.types.iter().map(|(changed, _)| changed).collect();
-        bundle.data = migrations::data(pair, &types, claims, &base)?;
+        bundle.data = Data { gone: std::mem::take(&mut bundle.data.gone), ..migrations::data(pair, &types, claims, &base, &tables)? };
         // No value of the old layout is left: whoever handles the type leads on.
         set = layouts::Set::new(&exempt);
     }
@@ -212,7 +213,7 @@ fn changed_types(pair: Pair<'_, '_>, read: &Read) -> (Vec<Changed>, Vec<Changed>
     changed.extend(verdict::kept_closures(&exempt, &olds).into_iter().cloned());
     let mut more = layouts::changed_objects(&olds, &news);
     more.extend(coroutines::changed((pair.base, &base), (pair.target, &target)));
-    more.extend(states::changed(pair));
+    more.extend(states::changed(pair, |path| changed.iter().any(|known| known.path == path)));
     // Where two ways show the same, the more telling one is said.
     changed.retain(|known| !more.iter().any(|found| found.path == known.path && found.path.starts_with("dyn ")));
     more.retain(|found| !changed.iter().any(|known| known.path == found.path));

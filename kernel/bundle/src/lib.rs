@@ -14,7 +14,7 @@ use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 
@@ -107,6 +107,15 @@ pub struct Vtable {
     pub new: (u32, u64),
 }
 
+/// A state that the target has no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// Its path.
+    pub path: String,
+    /// Layout id of its values.
+    pub layout: u64,
+}
+
 /// What a data update does besides replacing code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Data {
@@ -120,6 +129,8 @@ pub struct Data {
     pub holders_back: Vec<Holder>,
     /// Vtables of objects in slots.
     pub vtables: Vec<Vtable>,
+    /// States of which no value may be left.
+    pub gone: Vec<Gone>,
 }
 
 /// A difference.

@@ -109,7 +109,7 @@ impl Loader {
 /// [`Error::Busy`] after 30 s, [`Error::State`] before the loader has been started.
 pub fn with_world<R>(f: impl FnOnce(&mut World) -> R) -> Result<R, Error> {
     let loader = LOADER.with(core::ptr::from_ref)?;
-    // SAFETY: the entry is never withdrawn, and its value does not move.
+    // SAFETY: the entry is never withdrawn, and no update moves its value while a function that handles it has a frame.
     let loader = unsafe { &*loader };
     let deadline_ns = time::now_ns() + PATIENCE_NS;
     loop {

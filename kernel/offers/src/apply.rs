@@ -8,7 +8,12 @@ use crate::{
     part::part,
     store::{Bytes, REMEMBERED, Store, owned, take},
 };
-use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use bundle::{Bundle, Follow, What};
 use linker::{CellId, Change};
 use loader::{World, with_world};
@@ -107,16 +112,19 @@ impl Drop for Granted<'_> {
 /// Takes the last `count` updates back, the last first; how many that were.
 ///
 /// # Errors
-/// [`Error`]; updates that were taken back before it stay taken back.
+/// [`Error`]; [`Error::Half`] if some were taken back before, which stay so.
 pub fn rollback(count: usize) -> Result<usize, Error> {
     let mut store = take()?;
     let there = store.applied.iter().filter(|applied| applied.outcome == Outcome::Applied).count();
     if count > there {
         return Err(Error::TooFew { asked: count, there });
     }
-    for _ in 0..count {
+    for done in 0..count {
         let last = store.applied.iter().rposition(|applied| applied.outcome == Outcome::Applied).unwrap_or(0);
-        take_back(&mut store, last, Outcome::RolledBack)?;
+        take_back(&mut store, last, Outcome::RolledBack).map_err(|error| match done {
+            0 => error,
+            _ => Error::Half { done, asked: count, why: error.to_string() },
+        })?;
     }
     Ok(count)
 }

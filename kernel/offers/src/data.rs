@@ -22,6 +22,9 @@ pub(crate) enum Way {
 pub(crate) fn find(world: &World, stage: &Stage, data: &bundle::Data, way: Way) -> Result<Data, Error> {
     let (running, next) = (&world.graph, stage.staged().next());
     let mut found = Data::default();
+    if way == Way::There {
+        refuse_gone(data)?;
+    }
     let (target, holders) = match way {
         Way::There => (next, &data.holders),
         Way::Back => (running, &data.holders_back),
@@ -58,6 +61,19 @@ pub(crate) fn find(world: &World, stage: &Stage, data: &bundle::Data, way: Way) 
         found.vtables.push(Vtable { old, new });
     }
     Ok(found)
+}
+
+/// Refuses to leave values behind whose type goes.
+fn refuse_gone(data: &bundle::Data) -> Result<(), Error> {
+    let mut left = None;
+    let mut see = |name: &str, layout: u64| {
+        if let Some(gone) = data.gone.iter().find(|gone| gone.layout == layout).filter(|_| left.is_none()) {
+            left = Some(Error::Gone { name: String::from(name), path: gone.path.clone() });
+        }
+    };
+    state_db::entries(|entry| see(entry.name, entry.layout));
+    state_db::opaques(|opaque| see(opaque.type_name, opaque.layout));
+    left.map_or(Ok(()), Err)
 }
 
 fn missing(place: &bundle::Place) -> Error {

@@ -89,6 +89,14 @@ pub enum Error {
     /// What the host says of data does not fit what runs.
     #[error("the offer changes data with {0}, which is not there")]
     Data(String),
+    /// A value is left whose type goes.
+    #[error("{name} holds a {path}, which the update has not any more under that name")]
+    Gone {
+        /// The entry, or the opaque's type.
+        name: String,
+        /// The type.
+        path: String,
+    },
     /// A part of an update that changes data.
     #[error("the offer changes data ({0}) and is applied whole")]
     Whole(String),
@@ -107,6 +115,16 @@ pub enum Error {
     /// Somebody else updates.
     #[error("another update is under way")]
     Busy,
+    /// Of several updates the last ones were taken back, and then one could not be.
+    #[error("{done} of {asked} updates were taken back, the next one was not: {why}")]
+    Half {
+        /// How many were.
+        done: usize,
+        /// How many were asked for.
+        asked: usize,
+        /// Why no more.
+        why: String,
+    },
     /// There are not so many updates to take back.
     #[error("{asked} updates are to be taken back, but {there} are on the list")]
     TooFew {

@@ -67,7 +67,7 @@ pub extern "Rust" fn delias_service_offers(_: &str) -> Result<(), String> {
 /// Takes the store, unless somebody has it.
 pub(crate) fn take() -> Result<ExclusiveGuard<'static, Store>, Error> {
     let offers = OFFERS.with(core::ptr::from_ref)?;
-    // SAFETY: the entry is never withdrawn, and its value does not move.
+    // SAFETY: the entry is never withdrawn, and no update moves its value while a function that handles it has a frame.
     let offers: &'static Offers = unsafe { &*offers };
     offers.store.try_take().ok_or(Error::Busy)
 }

@@ -20,6 +20,9 @@ pub enum Error {
     /// No memory for what is to be done once the words are written.
     #[error("no memory for the books of the update, which need {0} bytes")]
     Books(usize),
+    /// The event kernel failed while it prepared the change; what failed has been told.
+    #[error("the event kernel failed before anything was written; `log` has the reason")]
+    Failed,
     /// No moment was found at which all stacks could be walked.
     #[error("task {task} stood in the way for {seconds} s: {why}")]
     NoQuiet {

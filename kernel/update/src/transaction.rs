@@ -167,7 +167,8 @@ pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, mo
             answer::TOO_MANY_FRAMES => return Err(Error::OutOfMemory(count)),
             answer::PREPARE_AGAIN if prepared_times < MOST_PREPARATIONS => {}
             answer::PREPARE_AGAIN => return Err(Error::Unsettled(prepared_times)),
-            _ => break (plan, met),
+            answer::TAKEN_OVER => break (plan, met),
+            _ => return Err(Error::Failed),
         }
     };
     match plan.prepared.state() {

@@ -120,11 +120,21 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let (parameters, arguments, bounds) = generics.split_for_impl();
     // The object says which version it was compiled with: the difference of two builds sees that it changed.
     let mark = quote::format_ident!("STATE_VERSION_OF_{ident}");
+    // And its layout id, which has everything else by which its values are found. A generic type has as many as uses.
+    let layout = quote::format_ident!("STATE_LAYOUT_OF_{ident}");
+    let layout = input.generics.params.is_empty().then(|| {
+        quote! {
+            #[used]
+            #[allow(non_upper_case_globals, reason = "named for the type")]
+            static #layout: u64 = ::state_db::layout_id::<#ident>();
+        }
+    });
     Ok(quote! {
         const _: () = {
             #[used]
-            #[allow(non_upper_case_globals)]
+            #[allow(non_upper_case_globals, reason = "named for the type")]
             static #mark: u32 = #version;
+            #layout
         };
         #[automatically_derived]
         impl #parameters ::state_db::State for #ident #arguments #bounds {

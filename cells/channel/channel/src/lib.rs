@@ -47,7 +47,7 @@ pub struct ChannelLoop;
 impl Step for ChannelLoop {
     fn step(&self) -> Next {
         let Ok(entry) = CHANNEL.with(core::ptr::from_ref) else { return Next::Stop(1) };
-        // SAFETY: the entry is never withdrawn, and its value does not move.
+        // SAFETY: the entry is never withdrawn, and no update moves its value while a function that handles it has a frame.
         let entry: &ChannelEntry = unsafe { &*entry };
         match entry.channel.try_take() {
             Some(mut channel) => step_once(&entry.device, &mut channel),

@@ -43,7 +43,7 @@ pub struct ShellLoop;
 impl Step for ShellLoop {
     fn step(&self) -> Next {
         let Ok(entry) = SHELL.with(core::ptr::from_ref) else { return Next::Stop(1) };
-        // SAFETY: the entry is never withdrawn, and its value does not move.
+        // SAFETY: the entry is never withdrawn, and no update moves its value while a function that handles it has a frame.
         let entry = unsafe { &*entry };
         match entry.shell.try_take() {
             Some(mut shell) => step_once(&mut shell),
