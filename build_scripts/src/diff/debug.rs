@@ -115,8 +115,7 @@ pub fn handled(bytes: &[u8]) -> Result<(Types, Vec<(String, BTreeSet<u32>)>)> {
     for (number, node) in nodes.iter().enumerate().filter(|(_, node)| node.tag == dw::DW_TAG_subprogram) {
         let (Some(low_pc), Some(offsets)) = (node.attributes.low_pc, handled.get(&node.offset)) else { continue };
         let chain = chain(&nodes, &paths, number as u32);
-        let linkage = chain.iter().find_map(|&n| nodes[n as usize].attributes.linkage);
-        let Some(symbol) = linkage.or_else(|| companion.functions.get(&low_pc).map(String::as_str)) else { continue };
+        let Some(symbol) = symbol(&nodes, &chain, low_pc, &companion) else { continue };
         found.push((symbol.to_owned(), offsets.iter().filter_map(|&offset| types.at(offset)).collect()));
     }
     Ok((types, found))
@@ -159,6 +158,12 @@ fn chain<'n, 'd>(nodes: &'n [Node<'d>], paths: &Paths<'n, 'd>, number: u32) -> V
     chain
 }
 
+/// The symbol of a compiled function: what an entry of its chain says, else the object's own for its address.
+fn symbol<'s>(nodes: &[Node<'s>], chain: &[u32], low_pc: u64, companion: &'s Companion) -> Option<&'s str> {
+    let linkage = chain.iter().find_map(|&n| nodes[n as usize].attributes.linkage);
+    linkage.or_else(|| companion.functions.get(&low_pc).map(String::as_str))
+}
+
 fn routines<'d>(
     nodes: &[Node<'d>],
     paths: &mut Paths<'_, 'd>,
@@ -171,8 +176,7 @@ fn routines<'d>(
         let Some(low_pc) = node.attributes.low_pc else { continue };
         let number = number as u32;
         let chain = chain(nodes, paths, number);
-        let linkage = chain.iter().find_map(|&n| nodes[n as usize].attributes.linkage);
-        let Some(symbol) = linkage.or_else(|| companion.functions.get(&low_pc).map(String::as_str)) else { continue };
+        let Some(symbol) = symbol(nodes, &chain, low_pc, companion) else { continue };
         let passed = |ty: Option<usize>, register| Passed {
             path: types.path_at(ty),
             ty: ty.and_then(|ty| types.at(ty)),

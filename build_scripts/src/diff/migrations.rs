@@ -55,24 +55,25 @@ pub fn tables(pair: Pair<'_, '_>) -> Tables {
     tables
 }
 
-/// The states of the base that hold values of a type.
-fn holding(set: &Set<'_>, states: &BTreeMap<String, states::State>, base: &[(&str, &Debug)]) -> BTreeSet<String> {
-    let mut holding = BTreeSet::new();
-    for (_, debug) in base {
-        let paths: HashSet<&str> = set.held_by(debug).iter().map(|&ty| &*debug.types.all[ty as usize].0).collect();
-        holding.extend(states.keys().filter(|state| paths.contains(state.as_str())).cloned());
-    }
-    holding
+/// The paths of a cell's types whose values hold one of a set.
+fn held<'d>(set: &Set<'_>, debug: &'d Debug) -> HashSet<&'d str> {
+    set.held_by(debug).iter().map(|&ty| &*debug.types.all[ty as usize].0).collect()
+}
+
+/// The states of the base.
+pub type States = BTreeMap<String, states::State>;
+
+/// Those of them whose values hold one of a set.
+fn holding<'s>(states: &'s States, held: &[HashSet<&str>]) -> BTreeSet<&'s str> {
+    states.keys().map(String::as_str).filter(|state| held.iter().any(|paths| paths.contains(state))).collect()
 }
 
 /// What keeps a changed type from being claimed; nothing if it is.
-pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], tables: &Tables) -> Option<String> {
+pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], states: &States, tables: &Tables) -> Option<String> {
     let set = Set::new([changed]);
-    let states = states::all(pair.base);
-    let (holding, mut erased) = (holding(&set, &states, base), BTreeSet::new());
-    for (_, debug) in base {
-        let held: HashSet<u32> = set.held_by(debug);
-        let paths: HashSet<&str> = held.iter().map(|&ty| &*debug.types.all[ty as usize].0).collect();
+    let held: Vec<HashSet<&str>> = base.iter().map(|(_, debug)| held(&set, debug)).collect();
+    let (holding, mut erased) = (holding(states, &held), BTreeSet::new());
+    for ((_, debug), paths) in base.iter().zip(&held) {
         let is_kept = |of: &str| !BORROWED.iter().any(|prefix| of.starts_with(prefix));
         let kept = debug.vtables.iter().filter(|vtable| is_kept(&vtable.of) && paths.contains(vtable.ty.as_str()));
         erased.extend(kept.map(|vtable| format!("{} behind dyn {}", vtable.ty, vtable.of)));
@@ -85,8 +86,8 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
         let gone = pairs(pair, object, base).find_map(|(ty, pair)| pair.is_none().then_some(ty));
         return gone.map(|ty| format!("the target has none of {ty}")).or(erased);
     }
-    if let Some(state) = holding.iter().find(|state| !tables.contains_key(*state)) {
-        return Some(match *state == changed.path {
+    if let Some(state) = holding.iter().find(|state| !tables.contains_key(**state)) {
+        return Some(match **state == *changed.path {
             true => "no migration claims it".to_owned(),
             false => format!("no migration claims it: none is for {state}, which holds it"),
         });
@@ -95,15 +96,12 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
         return Some("no migration claims it".to_owned());
     }
     let foreign = holding.iter().find_map(|state| {
-        let (layout, from) = (states.get(state)?.layout?, tables.get(state)?.from);
+        let (layout, from) = (states.get(*state)?.layout?, tables.get(*state)?.from);
         (layout != from).then(|| {
             format!("the migration of {state} takes values laid out as {from:016x}, expected {layout:016x} as they are: compare its old type, with its version, with the one that runs")
         })
     });
-    if foreign.is_some() {
-        return foreign;
-    }
-    erased
+    foreign.or(erased)
 }
 
 /// For each type with objects of a trait in the base: where its vtable lies in both builds, if the target has one.
@@ -127,12 +125,18 @@ fn pairs<'d>(
 ///
 /// # Errors
 /// Debug information cannot be read.
-pub fn data(pair: Pair<'_, '_>, types: &[&Changed], claims: Vec<String>, base: &[(&str, &Debug)], tables: &Tables) -> Result<Data> {
+pub fn data(
+    pair: Pair<'_, '_>,
+    types: &[&Changed],
+    claims: Vec<String>,
+    base: &[(&str, &Debug)],
+    (states, tables): (&States, &Tables),
+) -> Result<Data> {
     let set = Set::new(types.iter().copied());
     let mut data = Data { claims, ..Data::default() };
     // Others than those that are needed now are of updates before: their values have moved already.
-    let migrating = holding(&set, &states::all(pair.base), base);
-    data.migrations = migrating.iter().filter_map(|state| Some(tables.get(state)?.place.clone())).collect();
+    let held: Vec<HashSet<&str>> = base.iter().map(|(_, debug)| held(&set, debug)).collect();
+    data.migrations = holding(states, &held).iter().filter_map(|state| Some(tables.get(*state)?.place.clone())).collect();
     for object in types.iter().filter_map(|changed| changed.path.strip_prefix("dyn ")) {
         data.vtables.extend(pairs(pair, object, base).filter_map(|(_, vtable)| vtable));
     }

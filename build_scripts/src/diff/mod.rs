@@ -176,15 +176,15 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
         (changed, holders)
     };
     let data = verdict::Data { statics: verdict::statics(pair), types: changed.into_iter().map(with_holders).collect() };
-    let tables = migrations::tables(pair);
+    let (states, tables) = (states::all(pair.base), migrations::tables(pair));
     bundle.data.gone = states::gone(pair).into_iter().map(|(path, layout)| Gone { path, layout }).collect();
     bundle.layouts = data.lines();
-    bundle.verdict = data.verdict(|changed| migrations::obstacle(pair, changed, &base, &tables));
+    bundle.verdict = data.verdict(|changed| migrations::obstacle(pair, changed, &base, &states, &tables));
     let mut set = layouts::Set::new(data.types.iter().map(|(changed, _)| changed).chain(&exempt));
     if bundle.verdict == Verdict::Data {
         let claims = data.roots().map(|(changed, _)| format!("{}: {}", changed.path, changed.how)).collect();
         let types: Vec<&Changed> = data.types.iter().map(|(changed, _)| changed).collect();
-        bundle.data = Data { gone: std::mem::take(&mut bundle.data.gone), ..migrations::data(pair, &types, claims, &base, &tables)? };
+        bundle.data = Data { gone: std::mem::take(&mut bundle.data.gone), ..migrations::data(pair, &types, claims, &base, (&states, &tables))? };
         // No value of the old layout is left: whoever handles the type leads on.
         set = layouts::Set::new(&exempt);
     }

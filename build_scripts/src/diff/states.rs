@@ -53,12 +53,13 @@ pub fn changed(pair: Pair<'_, '_>, known: impl Fn(&str) -> bool) -> Vec<Changed>
     let mut changed = Vec::new();
     for (path, old) in base {
         let Some(new) = target.get(&path) else { continue };
-        let how = match () {
-            () if old.version != new.version => format!("version {} → {}", old.version, new.version),
-            () if old.layout.is_some() && new.layout.is_some() && old.layout != new.layout && !known(&path) => {
-                "its name as a state, or names or numbers of its fields".to_owned()
-            }
-            () => continue,
+        let layouts_differ = old.layout.zip(new.layout).is_some_and(|(old, new)| old != new);
+        let how = if old.version != new.version {
+            format!("version {} → {}", old.version, new.version)
+        } else if layouts_differ && !known(&path) {
+            "its name as a state, or names or numbers of its fields".to_owned()
+        } else {
+            continue;
         };
         changed.push(Changed { path, how, follows: false });
     }

@@ -10,7 +10,7 @@ use interrupts::RegisterBlock;
 use unwind::Cause;
 
 /// Bytes of stack that the unwinder needs below the block.
-const UNWINDER_BYTES: u64 = 16 << 10;
+pub(crate) const UNWINDER_BYTES: u64 = 16 << 10;
 /// How often a task that must not be unwound at the moment is tried again, and how long after, in nanoseconds.
 const FORCE_TRIES: u32 = 100;
 const FORCE_AGAIN_NS: u64 = 5_000_000;

@@ -5,6 +5,7 @@
 
 use crate::{
     event::Tokens,
+    fault::UNWINDER_BYTES,
     record::{Status, TaskRef, killing},
     schedule::Why,
     spawn::current,
@@ -42,8 +43,6 @@ pub trait Rendezvous: Send + Sync {
 const NMI: u64 = 2;
 const DOUBLE_FAULT: u64 = 8;
 const MACHINE_CHECK: u64 = 18;
-/// Bytes of stack that the unwinder needs.
-const UNWINDER_BYTES: u64 = 16 << 10;
 
 /// What the event kernel does next.
 enum Then {

@@ -56,8 +56,8 @@ pub(crate) fn event_state() -> u32 {
     platform::cpu().in_event.load(Ordering::Relaxed)
 }
 
-/// Marks the running task, or the event kernel, as unwinding. Ends it at once if it was already: a destructor that runs because of one failure
-/// must not fail itself.
+/// Marks the running task, or the event kernel, as unwinding. Ends it at once if it was already: a destructor that runs because
+/// of one failure must not fail itself.
 pub(crate) fn begin(what: &dyn Display) {
     match event_state() {
         event::NO => {}
