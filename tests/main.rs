@@ -15,6 +15,7 @@ mod machine;
 mod migrations;
 mod refusals;
 mod reseat;
+mod services;
 mod shell;
 mod transcripts;
 mod updates;
@@ -55,10 +56,10 @@ struct Arguments {
 }
 
 /// Tests that build in the workbench.
-const BUILDING: [&[Test]; 2] = [updates::TESTS, transcripts::LIVE];
+const BUILDING: [&[Test]; 3] = [updates::TESTS, services::TESTS, transcripts::LIVE];
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS, services::TESTS]
         .into_iter()
         .flatten()
         .collect()

@@ -31,14 +31,14 @@ const LOAD: [&str; 7] = ["load send", "load receive", "load timer", "subject", "
 const EDITS: usize = 42;
 
 /// A system that was booted from a build of the workbench, and the builds it has run.
-struct Voyage {
-    session: Session,
+pub struct Voyage {
+    pub session: Session,
     /// Id and folder of what runs, and of what ran before each update that was applied.
-    builds: Vec<(String, PathBuf)>,
+    pub builds: Vec<(String, PathBuf)>,
 }
 
 impl Voyage {
-    fn boot(bench: &Bench, workbench: &Workbench) -> Result<Voyage> {
+    pub fn boot(bench: &Bench, workbench: &Workbench) -> Result<Voyage> {
         let (image, folder) = workbench.build()?;
         let session = Session::boot(&bench.project, &folder, &Machine::default())?;
         Ok(Voyage { session, builds: vec![(image.id, folder)] })
@@ -48,7 +48,7 @@ impl Voyage {
         Ok(&self.builds.last().context("nothing runs")?.0)
     }
 
-    fn check_id(&mut self) -> Result<()> {
+    pub fn check_id(&mut self) -> Result<()> {
         let expected = self.id()?.to_owned();
         equal("the running id", &self.session.json("cells --json")?["running_id"], &json!(expected))?;
         ensure!(self.session.succeeds("cells --verify")?, "cells --verify failed: {}", self.session.transcript());
@@ -56,7 +56,7 @@ impl Voyage {
     }
 
     /// Offers the difference to a build, and gives it.
-    fn offer(&mut self, folder: &PathBuf) -> Result<Bundle> {
+    pub fn offer(&mut self, folder: &PathBuf) -> Result<Bundle> {
         let bundle = diff::between(&self.builds.last().context("nothing runs")?.1, folder)?;
         self.session.channel()?.offer(&bundle.write()?)?;
         Ok(bundle)
@@ -101,7 +101,7 @@ impl Voyage {
     }
 
     /// Takes the last update back.
-    fn back(&mut self) -> Result<()> {
+    pub fn back(&mut self) -> Result<()> {
         let said = self.session.run("rollback")?;
         contains(&said, "taken back")?;
         self.builds.pop();

@@ -113,8 +113,7 @@ pub fn compose(project: &Project, id: &str, base: &Path, cells: &[Running]) -> R
         image.cells.push(row);
     }
     manifest.cells.sort_by(|a, b| a.name.cmp(&b.name));
-    let input = manifest::image_id_input(manifest.cells.iter().map(|cell| (cell.key(), &cell.object_hash)), &manifest.toolchain);
-    manifest.image_id = *blake3::hash(input.as_bytes()).as_bytes();
+    manifest.image_id = *blake3::hash(manifest.id_input().as_bytes()).as_bytes();
     image.id = blake3::Hash::from(manifest.image_id).to_hex().to_string();
     ensure!(image.id == id, "the running cells together have the id {}, but the system says {id}", image.id);
     let head = manifest.write().context("the manifest cannot be written")?;

@@ -183,17 +183,18 @@ fn inputs(project: &Project, toolchain: &Toolchain, artifacts: &Artifacts) -> Re
 
 fn manifest(project: &Project, toolchain: &Toolchain, cells: &[CellObject]) -> Result<Manifest> {
     let toolchain = toolchain.identity()?;
-    let input = manifest::image_id_input(cells.iter().map(|c| (c.cell.key(), &c.cell.object_hash)), &toolchain);
-    Ok(Manifest {
+    let mut manifest = Manifest {
         format: manifest::FORMAT,
-        image_id: *blake3::hash(input.as_bytes()).as_bytes(),
+        image_id: [0; 32],
         toolchain,
         cells: cells.iter().map(|cell| cell.cell.clone()).collect(),
         hosted: hosted::resolve(project, cells)?,
         services: services(project)?,
         namespaces: namespaces::resolve(project, cells)?,
         entry: ENTRY.to_owned(),
-    })
+    };
+    manifest.image_id = *blake3::hash(manifest.id_input().as_bytes()).as_bytes();
+    Ok(manifest)
 }
 
 /// Copies `nano_core` without its debug information and symbols; the whole of it stays as `nano_core.debug`.

@@ -282,6 +282,9 @@ impl<T> Table<T> {
         unlink(value);
         // SAFETY: nobody is inside and nobody comes in; after this read the record counts as empty.
         let value = unsafe { (*record.value.get()).assume_init_read() };
+        // What is left would look like references to whoever looks through memory for some.
+        // SAFETY: as above; zeros are as good as any bytes where no value is.
+        unsafe { record.value.get().write_bytes(0, 1) };
         if record.gate.retire() {
             self.release(handle.index);
         } else {

@@ -33,9 +33,7 @@ pub fn archive(subject: &Subject) -> Result<Verdict> {
             Some(_) => {}
         }
     }
-    let rows = subject.manifest.cells.iter().map(|cell| (cell.key(), &cell.object_hash));
-    let input = manifest::image_id_input(rows, &subject.manifest.toolchain);
-    if *blake3::hash(input.as_bytes()).as_bytes() != subject.manifest.image_id {
+    if *blake3::hash(subject.manifest.id_input().as_bytes()).as_bytes() != subject.manifest.image_id {
         faults.push("the image id is not the hash of cells and toolchain".to_owned());
     }
     let boot = subject.manifest.cells.iter().filter(|cell| cell.boot).count();

@@ -7,6 +7,7 @@
 //! follow      which functions lead on                          verdict               code, data, or refused
 //! reasons     why an object differs                            report                for people and for scripts
 //! along       which changes belong together               migrations            what a data update has to do
+//! services    which of them come and go
 //! ```
 //! Objects that differ are the difference. Of those, and of every other cell whose debug information differs, types are
 //! compared: a cell that only keeps a reference to a type has the same bytes when the type changes. If one did, the debug
@@ -25,6 +26,7 @@ pub mod migrations;
 pub mod names;
 pub mod reasons;
 pub mod report;
+pub mod services;
 pub mod side;
 pub mod states;
 pub mod types;
@@ -92,6 +94,8 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         layouts: Vec::new(),
         hosted: target.manifest.hosted.clone(),
         services: target.manifest.services.clone(),
+        ends: Vec::new(),
+        starts: Vec::new(),
         namespaces: target.manifest.namespaces.clone(),
         data: Data::default(),
         boot_pending: nano_core(old)? != nano_core(new)?,
@@ -113,7 +117,20 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         let (base, target) = both(|| Side::read(&base), || Side::read(&target))?;
         examine(Pair { base: &base, target: &target }, &mut bundle)?;
     }
+    let changed = services::changes(&base.manifest.services, &target.manifest.services);
+    bundle.ends = changed.ends.iter().map(|service| service.name.clone()).collect();
+    bundle.starts = changed.starts.iter().map(|service| service.name.clone()).collect();
+    bundle.verdict = and(bundle.verdict, services::obstacles(&base, &target, &changed)?);
     Ok(bundle)
+}
+
+/// A verdict, with more sentences against it.
+fn and(verdict: Verdict, more: Vec<String>) -> Verdict {
+    match verdict {
+        verdict if more.is_empty() => verdict,
+        Verdict::Refused(sentences) => Verdict::Refused([sentences, more].concat()),
+        Verdict::Code | Verdict::Data => Verdict::Refused(more),
+    }
 }
 
 /// `build/nano_core`, the program that boots.

@@ -14,6 +14,8 @@ struct Json<'b> {
     cells: Vec<Cell<'b>>,
     layouts: &'b [String],
     migrates: &'b [String],
+    ends: &'b [String],
+    starts: &'b [String],
 }
 
 #[derive(Serialize)]
@@ -41,6 +43,8 @@ pub fn json(bundle: &Bundle) -> String {
         cells: bundle.changes.iter().map(Cell::from).collect(),
         layouts: &bundle.layouts,
         migrates: &bundle.data.claims,
+        ends: &bundle.ends,
+        starts: &bundle.starts,
     };
     // Strings, numbers and lists of them can always be written.
     serde_json::to_string(&json).unwrap_or_default()
@@ -81,20 +85,27 @@ impl Display for Summary<'_> {
         let bundle = self.0;
         let short = |id: &[u8; 32]| hex(id).get(..16).unwrap_or_default().to_owned();
         let verdict = match &bundle.verdict {
-            Verdict::Code if bundle.changes.is_empty() => "nothing differs",
+            Verdict::Code if bundle.base_id == bundle.target_id => "nothing differs",
             Verdict::Code => "code update",
             Verdict::Data => "data update",
             Verdict::Refused(_) => "refused",
         };
         write!(f, "{} → {}: {verdict}", short(&bundle.base_id), short(&bundle.target_id))?;
         if !bundle.changes.is_empty() {
-            write!(f, ", {} cells", bundle.changes.len())?;
+            let count = bundle.changes.len();
+            write!(f, ", {count} {}", if count == 1 { "cell" } else { "cells" })?;
         }
         if let Verdict::Refused(reasons) = &bundle.verdict {
             lines(f, "  ", reasons)?;
         }
         for claim in &bundle.data.claims {
             write!(f, "\nmigrates {claim}")?;
+        }
+        for name in &bundle.ends {
+            write!(f, "\nends service {name}")?;
+        }
+        for name in &bundle.starts {
+            write!(f, "\nstarts service {name}")?;
         }
         for change in &bundle.changes {
             write!(f, "\n{} {}", change.name, change.version)?;

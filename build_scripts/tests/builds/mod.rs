@@ -5,7 +5,7 @@ use delias::cargo::FLAGS;
 use delias::cellset::{Aligned, CellObject};
 use delias::project::{Project, TARGET, Toolchain};
 use delias::{archive, canonical, diff};
-use manifest::{Manifest, image_id_input};
+use manifest::Manifest;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -110,14 +110,13 @@ pub fn image(crates: &[(&str, &str)]) -> Folder {
         cells.push(CellObject { cell, object: Aligned::new(object) });
     }
     let toolchain = "rustc of the tests".to_owned();
-    let input = image_id_input(cells.iter().map(|c| (c.cell.key(), &c.cell.object_hash)), &toolchain);
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: manifest::FORMAT,
-        image_id: *blake3::hash(input.as_bytes()).as_bytes(),
         toolchain,
         cells: cells.iter().map(|cell| cell.cell.clone()).collect(),
         ..Manifest::default()
     };
+    manifest.image_id = *blake3::hash(manifest.id_input().as_bytes()).as_bytes();
     fs::write(build.join("cells.tar"), archive::write(&manifest, &cells).unwrap()).unwrap();
     fs::write(build.join("nano_core"), "nano").unwrap();
     let hash = |source: &str| blake3::hash(source.as_bytes()).to_hex().to_string();

@@ -14,7 +14,7 @@ use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 
@@ -154,6 +154,10 @@ pub struct Bundle {
     pub hosted: Vec<Hosted>,
     /// The target's services.
     pub services: Vec<Service>,
+    /// Of the base's services those that are ended, for people.
+    pub ends: Vec<String>,
+    /// Of the target's services those that are started, for people.
+    pub starts: Vec<String>,
     /// The target's namespaces.
     pub namespaces: Vec<Namespace>,
     /// What happens to data.

@@ -6,12 +6,12 @@ extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
 use loader::{Error, World};
-use manifest::{Cell, image_id_input};
+use manifest::{Cell, id_input};
 
 /// What was computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// The id of the cells that run, with the toolchain of the archive.
+    /// The id of the cells that run with their services and namespaces, and the toolchain of the archive.
     pub id: [u8; 32],
     /// Cells whose object in memory has another hash than the manifest says.
     pub changed: Vec<String>,
@@ -34,6 +34,8 @@ pub fn verify(world: &World) -> Result<Verified, Error> {
         let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();
         hashes.push((key, hash));
     }
-    let input = image_id_input(hashes.iter().map(|(key, hash)| (key.clone(), hash)), &manifest.toolchain);
+    let cells = hashes.iter().map(|(key, hash)| (key.clone(), hash));
+    let services = world.services.iter().map(|listed| &listed.service);
+    let input = id_input(cells, services, world.graph.namespaces().iter(), &manifest.toolchain);
     Ok(Verified { id: *blake3::hash(input.as_bytes()).as_bytes(), changed })
 }

@@ -5,13 +5,14 @@ use crate::{
     error::Error,
     memory::{Live, Rehearsal, Running},
     text_map::{Map, ThunkTable},
-    world::{Copy, Loader, Refused, World},
+    world::{Copy, Listed, Loader, Refused, World},
 };
 use alloc::{string::String, string::ToString, sync::Arc, vec::Vec};
 use core::mem::ManuallyDrop;
 use handoff::{Handoff, layout};
 use hashbrown::HashMap;
 use linker::{Access, CellId, Graph, Object, Places};
+use manifest::Service;
 use namespace::Namespaces;
 use paging::{CodeMapping, Mapping};
 use rustc_hash::FxBuildHasher;
@@ -48,8 +49,10 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     let thunk_table = ThunkTable::new(&mut graph)?;
     let map = Map::new(core::iter::empty(), &thunk_table);
     let running_id = archive.manifest.image_id;
+    let to_be_bound = |service: &Service| Listed { service: service.clone(), left_out: Some("it is not bound yet".to_string()) };
+    let services = archive.manifest.services.iter().map(to_be_bound).collect();
     // Until it is published it is never dropped: it would unmap what runs, and a failure is still to be told.
-    let mut world = ManuallyDrop::new(World { archive, running_id, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table });
+    let mut world = ManuallyDrop::new(World { archive, running_id, services, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table });
     world.distribute(shared);
     world.map = world.running_map(|_| true);
     world.map.install();

@@ -25,7 +25,7 @@ pub use error::Error;
 pub use memory::{Live, Running};
 pub use names::{Named, name, plain};
 pub use text_map::Map;
-pub use world::{Copy, OldCopy, Refused, World, with_world};
+pub use world::{Copy, Listed, OldCopy, Refused, World, with_world};
 
 /// The function that the exported symbol names: its thunk, which may be kept.
 ///

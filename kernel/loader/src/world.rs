@@ -8,6 +8,7 @@ use crate::{archive::Archive,
 use alloc::{boxed::Box, string::String, vec::Vec};
 use handoff::layout::{PAGE, TEXT};
 use linker::{CellId, Graph, Placement, Replaced, Span, Staged};
+use manifest::Service;
 use paging::{CodeMapping, Mapping};
 use state_db::{State, cached};
 use sync::Exclusive;
@@ -51,6 +52,15 @@ pub struct OldCopy {
     pub pin: String,
 }
 
+/// A service that is to run.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What it is.
+    pub service: Service,
+    /// Why it is left out; nothing while it is bound.
+    pub left_out: Option<String>,
+}
+
 /// A cell of the archive that does not run.
 #[derive(Clone, Debug)]
 pub struct Refused {
@@ -67,6 +77,8 @@ pub struct World {
     pub archive: Archive,
     /// The id of what runs: of the image it was booted from, until an update changes it.
     pub running_id: [u8; 32],
+    /// The services, in the order in which they are bound.
+    pub services: Vec<Listed>,
     /// The cells and what lies between them.
     pub graph: Graph<'static>,
     /// By cell: BLAKE3 of its object.

@@ -12,13 +12,17 @@ use serde::{Deserialize, Serialize};
 pub const FILE: &str = "manifest";
 /// The format this crate reads and writes.
 pub const FORMAT: u32 = 2;
+/// How symbols begin that bind a service.
+pub const BINDS: &str = "delias_service_";
+/// How symbols begin that end a service.
+pub const REVOKES: &str = "delias_revoke_";
 
 /// Everything the archive says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
-    /// BLAKE3 over the sorted (cell key, object hash) pairs and the toolchain's identity, see [`image_id_input`].
+    /// BLAKE3 over [`Manifest::id_input`].
     pub image_id: [u8; 32],
     /// `rustc -vV` of the compiler that made every object, trimmed.
     pub toolchain: String,
@@ -98,6 +102,14 @@ pub struct Service {
     pub parameters: String,
 }
 
+impl Service {
+    /// The symbol that ends it, `delias_revoke_NAME`, if the implementation can be ended at all.
+    pub fn revocation(&self) -> String {
+        let name = self.implementation.strip_prefix(BINDS).unwrap_or(&self.implementation);
+        [REVOKES, name].concat()
+    }
+}
+
 /// Why a manifest was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -132,10 +144,22 @@ impl Manifest {
     pub fn write(&self) -> Result<Vec<u8>, Error> {
         postcard::to_allocvec(self).map_err(Error::Malformed)
     }
+
+    /// The bytes whose BLAKE3 is this image's id.
+    pub fn id_input(&self) -> String {
+        let cells = self.cells.iter().map(|cell| (cell.key(), &cell.object_hash));
+        id_input(cells, &self.services, &self.namespaces, &self.toolchain)
+    }
 }
 
-/// The bytes whose BLAKE3 is the image id: one line `KEY HASH` a cell, sorted, then the toolchain.
-pub fn image_id_input<'a>(cells: impl IntoIterator<Item = (String, &'a [u8; 32])>, toolchain: &str) -> String {
+/// The bytes whose BLAKE3 is the id of what runs: one line `KEY HASH` a cell, sorted; the services in their order; the
+/// namespaces in theirs; the toolchain.
+pub fn id_input<'c, 's, 'n>(
+    cells: impl IntoIterator<Item = (String, &'c [u8; 32])>,
+    services: impl IntoIterator<Item = &'s Service>,
+    namespaces: impl IntoIterator<Item = &'n Namespace>,
+    toolchain: &str,
+) -> String {
     use core::fmt::Write;
     let mut lines: Vec<String> = cells
         .into_iter()
@@ -150,6 +174,12 @@ pub fn image_id_input<'a>(cells: impl IntoIterator<Item = (String, &'a [u8; 32])
         })
         .collect();
     lines.sort_unstable();
+    for Service { name, implementation, parameters } in services {
+        lines.push(alloc::format!("service {name:?} {implementation:?} {parameters:?}"));
+    }
+    for Namespace { name, cells, allows } in namespaces {
+        lines.push(alloc::format!("namespace {name:?} {cells:?} {allows:?}"));
+    }
     lines.push(String::from(toolchain));
     lines.join("\n")
 }

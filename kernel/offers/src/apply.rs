@@ -1,11 +1,13 @@
 //! Applying an offer, and taking updates back: one transaction each.
 
 use crate::{
-    data::Way,
+    data::{Way, find, refuse_gone},
     error::Error,
     history::{Applied, Before, Outcome},
     offer::{check, refusals},
     part::part,
+    plan::rehearse,
+    services::{self, Turn},
     store::{Bytes, REMEMBERED, Store, owned, take},
 };
 use alloc::{
@@ -42,23 +44,37 @@ pub(crate) struct Prepared {
 pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     let mut store = take()?;
     let offer = store.offer.clone().ok_or(Error::Nothing)?;
-    let (done, applied) = with_world(|world| {
+    let (bundle, mut turn) = with_world(|world| {
         check(world, &offer)?;
-        let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
-        let bundle = part.as_ref().unwrap_or(&offer);
-        if !refusals(bundle).is_empty() {
-            return Err(Error::Refused(refusals(bundle).join("; ")));
+        let bundle = only.map(|cell| part(world, &offer, cell).map(Arc::new)).transpose()?.unwrap_or_else(|| offer.clone());
+        if !refusals(&bundle).is_empty() {
+            return Err(Error::Refused(refusals(&bundle).join("; ")));
         }
-        let wanted = wanted(&store, bundle)?;
-        let mut granted = Granted::new(world, bundle)?;
-        let data = Arc::new(bundle.data.clone());
-        let (done, applied) = transact(granted.world, &mut store, wanted, bundle.target_id, &data, Way::There)?;
-        Ok((done, Applied { namespaces: granted.keep(), ..applied }))
+        let turn = Turn::new(world, &bundle.services);
+        if turn.ends_something() {
+            // Nothing is ended for an update that would be refused.
+            rehearse(world, &mut store, &bundle, &turn)?;
+        }
+        Ok((bundle, turn))
     })??;
-    // Whatever failed until here, it still waits.
-    store.offer = None;
+    turn.end()?;
+    let changed = with_world(|world| {
+        let wanted = wanted(&store, &bundle)?;
+        let mut granted = Granted::new(world, &bundle)?;
+        let aim = Aim { target: bundle.target_id, data: Arc::new(bundle.data.clone()), way: Way::There };
+        let (done, applied) = transact(granted.world, &mut store, wanted, aim, &mut turn)?;
+        Ok((done, Applied { namespaces: granted.keep(), ..applied }))
+    });
+    let (done, applied) = changed.map_err(Error::from).flatten().inspect_err(|_| turn.resume())?;
     let cells = applied.cells.len();
     remember(&mut store, applied);
+    if let Err(error) = turn.begin() {
+        let last = store.applied.len() - 1;
+        take_back(&mut store, last, Outcome::Failed(error.to_string()))?;
+        return Err(error);
+    }
+    // Whatever failed until here, it still waits.
+    store.offer = None;
     Ok((cells, done))
 }
 
@@ -142,13 +158,17 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
             follow: before.follow.iter().map(|pair| Follow { old: pair.new.clone(), new: pair.old.clone() }).collect(),
         })
         .collect();
-    let (namespaces, data) = (applied.namespaces.clone(), applied.data.clone());
-    with_world(|world| {
+    let (namespaces, data, services) = (applied.namespaces.clone(), applied.data.clone(), applied.services.clone());
+    let mut turn = with_world(|world| Turn::new(world, &services))?;
+    turn.end()?;
+    let changed = with_world(|world| {
         let mut granted = Granted::with(world, namespaces);
-        let done = transact(granted.world, store, wanted, base, &data, Way::Back)?;
+        transact(granted.world, store, wanted, Aim { target: base, data, way: Way::Back }, &mut turn)?;
         granted.keep();
-        Ok::<_, Error>(done)
-    })??;
+        Ok(())
+    });
+    changed.map_err(Error::from).flatten().inspect_err(|_| turn.resume())?;
+    turn.begin_what_can();
     store.applied[last].outcome = outcome;
     store.applied[last].before = Vec::new();
     store.sweep();
@@ -202,7 +222,16 @@ impl Prepared {
     }
 }
 
-fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [u8; 32], data: &Arc<bundle::Data>, way: Way) -> Result<(Done, Applied), Error> {
+/// Where a transaction leads, besides its cells.
+struct Aim {
+    /// The id afterwards.
+    target: [u8; 32],
+    data: Arc<bundle::Data>,
+    way: Way,
+}
+
+fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, aim: Aim, turn: &mut Turn) -> Result<(Done, Applied), Error> {
+    let Aim { target, data, way } = aim;
     let base = world.running_id;
     let before: Vec<Before> = wanted
         .iter()
@@ -216,7 +245,11 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
         })
         .collect();
     let mut stage = prepare(world, store, &wanted)?.stage(world)?;
-    let found = crate::data::find(world, &stage, data, way)?;
+    services::check(stage.staged().next(), turn.target())?;
+    if way == Way::There {
+        refuse_gone(&data)?;
+    }
+    let found = find(world, &stage, &data, way)?;
     stage.set_data(found);
     // Once it is applied nothing may fail any more: room for what is noted then is found before.
     let numbers = stage.staged().next().numbers();
@@ -225,6 +258,7 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     store.applied.reserve(1);
     let done = stage.apply(world)?;
     world.running_id = target;
+    let services = turn.list(world);
     world.hashes.resize(world.graph.numbers(), [0; 32]);
     for want in &wanted {
         if let (Some((_, hash, bytes)), Some(cell)) = (&want.to, world.graph.find(&want.name)) {
@@ -240,7 +274,7 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, target: [
     let Done { words, frames, pause_ns, migrated, .. } = done;
     let at_ns = time::now_ns();
     store.settled_ns = at_ns;
-    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated, outcome: Outcome::Applied, before, data: data.clone(), namespaces: Arc::default() };
+    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated, outcome: Outcome::Applied, before, data, services, namespaces: Arc::default() };
     Ok((done, applied))
 }
 

@@ -22,9 +22,6 @@ pub(crate) enum Way {
 pub(crate) fn find(world: &World, stage: &Stage, data: &bundle::Data, way: Way) -> Result<Data, Error> {
     let (running, next) = (&world.graph, stage.staged().next());
     let mut found = Data::default();
-    if way == Way::There {
-        refuse_gone(data)?;
-    }
     let (target, holders) = match way {
         Way::There => (next, &data.holders),
         Way::Back => (running, &data.holders_back),
@@ -64,7 +61,10 @@ pub(crate) fn find(world: &World, stage: &Stage, data: &bundle::Data, way: Way) 
 }
 
 /// Refuses to leave values behind whose type goes.
-fn refuse_gone(data: &bundle::Data) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Gone`].
+pub(crate) fn refuse_gone(data: &bundle::Data) -> Result<(), Error> {
     let mut left = None;
     let mut see = |name: &str, layout: u64| {
         if let Some(gone) = data.gone.iter().find(|gone| gone.layout == layout).filter(|_| left.is_none()) {

@@ -78,6 +78,30 @@ pub enum Error {
     /// Its namespaces contradict each other.
     #[error("the offer's namespaces: {0}")]
     Namespaces(#[from] namespace::Error),
+    /// A service cannot be ended.
+    #[error("service {name} cannot be ended: {why}")]
+    Stays {
+        /// Its name in the list of services.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A service that the update brings does not start.
+    #[error("service {name} cannot be started: {why}; the update was taken back")]
+    NotBound {
+        /// Its name in the list of services.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// A service would be left without its implementation.
+    #[error("service {name} is on the list, but no cell would define {symbol}")]
+    NoImplementation {
+        /// Its name in the list of services.
+        name: String,
+        /// What binds it.
+        symbol: String,
+    },
     /// An object cannot be read.
     #[error("cell {cell}: {error}")]
     Object {
@@ -126,7 +150,7 @@ pub enum Error {
         why: String,
     },
     /// There are not so many updates to take back.
-    #[error("{asked} updates are to be taken back, but {there} are on the list")]
+    #[error("the updates on the list that can be taken back: {there}; asked for: {asked}")]
     TooFew {
         /// How many were asked for.
         asked: usize,

@@ -6,6 +6,7 @@ use crate::{
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::Follow;
+use manifest::Service;
 use namespace::Namespaces;
 
 /// How an update ended.
@@ -57,6 +58,8 @@ pub struct Applied {
     pub(crate) before: Vec<Before>,
     /// What it did to data.
     pub(crate) data: Arc<bundle::Data>,
+    /// The services before.
+    pub(crate) services: Vec<Service>,
     /// The namespaces before.
     pub(crate) namespaces: Arc<Namespaces>,
 }

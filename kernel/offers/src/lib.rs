@@ -24,6 +24,7 @@ mod part;
 mod plan;
 mod planks;
 mod probation;
+mod services;
 mod store;
 
 pub use apply::{apply, rollback};

@@ -7,7 +7,8 @@ use crate::{
 use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::{Bundle, Change, Verdict, What};
 use loader::{World, with_world};
-use manifest::{Cell, image_id_input};
+use manifest::{Cell, Service, id_input};
+use namespace::Namespace;
 
 /// Takes an offer in place of the one that waits, after checking all that can be checked; a sentence about it. One that the
 /// host has found to be impossible is taken too: its plan says why.
@@ -47,15 +48,21 @@ pub(crate) fn check(world: &World, bundle: &Bundle) -> Result<(), Error> {
     if bundle.toolchain != world.archive.manifest.toolchain {
         return Err(Error::Toolchain);
     }
-    let found = id_with(world, &bundle.changes, &bundle.toolchain)?;
+    let found = id_with(world, &bundle.changes, &bundle.services, &bundle.namespaces, &bundle.toolchain)?;
     if found != bundle.target_id {
         return Err(Error::Target { target: Short(bundle.target_id), found: Short(found) });
     }
     Ok(())
 }
 
-/// The id of what would run with some changes.
-pub(crate) fn id_with(world: &World, changes: &[Change], toolchain: &str) -> Result<[u8; 32], Error> {
+/// The id of what would run with some changes, services and namespaces.
+pub(crate) fn id_with<'s, 'n>(
+    world: &World,
+    changes: &[Change],
+    services: impl IntoIterator<Item = &'s Service>,
+    namespaces: impl IntoIterator<Item = &'n Namespace>,
+    toolchain: &str,
+) -> Result<[u8; 32], Error> {
     let mut cells: Vec<(String, &str, [u8; 32])> = world
         .graph
         .cells()
@@ -79,7 +86,7 @@ pub(crate) fn id_with(world: &World, changes: &[Change], toolchain: &str) -> Res
             }
         }
     }
-    let input = image_id_input(cells.iter().map(|(key, _, hash)| (key.clone(), hash)), toolchain);
+    let input = id_input(cells.iter().map(|(key, _, hash)| (key.clone(), hash)), services, namespaces, toolchain);
     Ok(*blake3::hash(input.as_bytes()).as_bytes())
 }
 

@@ -4,8 +4,10 @@ use crate::{error::Error, offer::id_with};
 use alloc::{string::String, vec::Vec};
 use bundle::{Bundle, Change};
 use loader::World;
+use manifest::Service;
+use namespace::Namespace;
 
-/// The cell's part of a bundle, as a bundle that leads to what will run then.
+/// The cell's part of a bundle, as a bundle that leads to what will run then; services and namespaces stay as they are.
 ///
 /// # Errors
 /// [`Error::NotOffered`], [`Error::Along`] if others must come with it, [`Error::Whole`] if data changes.
@@ -19,6 +21,8 @@ pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle,
         return Err(Error::Along { cell: change.name.clone(), others: change.along.join(", ") });
     }
     let changes: Vec<Change> = [change.clone()].into();
-    let target_id = id_with(world, &changes, &bundle.toolchain)?;
-    Ok(Bundle { changes, target_id, ..bundle.clone() })
+    let services: Vec<Service> = world.services.iter().map(|listed| listed.service.clone()).collect();
+    let namespaces: Vec<Namespace> = world.graph.namespaces().iter().cloned().collect();
+    let target_id = id_with(world, &changes, &services, &namespaces, &bundle.toolchain)?;
+    Ok(Bundle { changes, target_id, services, namespaces, ..bundle.clone() })
 }

@@ -1,16 +1,18 @@
 //! The plan of an update, for people: made by staging it and letting go of what was staged.
 
 use crate::{
-    data::{Way, find},
     apply::{Granted, prepare, wanted},
+    data::{Way, find, refuse_gone},
     error::Error,
     offer::{check, refusals},
     part::part,
+    services::{self, Turn},
     store::{Store, take},
 };
 use alloc::{string::String, vec::Vec};
 use bundle::{Bundle, What};
 use loader::{World, with_world};
+use manifest::Service;
 
 /// One cell of a plan.
 #[derive(Clone, Debug)]
@@ -42,6 +44,10 @@ pub struct Plan {
     pub words: usize,
     /// What it does to data: types that are migrated, and traits whose objects in slots change.
     pub migrates: Vec<String>,
+    /// Services that are ended before it. One whose implementation or parameters change is started again.
+    pub ends: Vec<String>,
+    /// Services that are started after it.
+    pub starts: Vec<String>,
     /// `nano_core` differs: that part waits for the next boot.
     pub boot_pending: bool,
     /// Why it will be refused; nothing if it will not.
@@ -49,11 +55,18 @@ pub struct Plan {
 }
 
 /// Stages an offer and lets go of it: cells that would get a new copy, and words that would be written.
-fn rehearse(world: &World, store: &mut Store, bundle: &Bundle) -> Result<(usize, usize), Error> {
+pub(crate) fn rehearse(world: &mut World, store: &mut Store, bundle: &Bundle, turn: &Turn) -> Result<(usize, usize), Error> {
+    let granted = Granted::new(world, bundle)?;
+    let world = &*granted.world;
     // Units made of the wanted bytes go before the bytes do.
     let wanted = wanted(store, bundle)?;
     let stage = prepare(world, store, &wanted)?.stage(world)?;
+    services::check(stage.staged().next(), turn.target())?;
     let words = world.graph.patches(stage.staged()).map_err(update::Error::from)?.len();
+    if !turn.ends_something() {
+        // What a service holds goes when it is ended, and that is not rehearsed.
+        refuse_gone(&bundle.data)?;
+    }
     find(world, &stage, &bundle.data, Way::There)?;
     Ok((stage.cells(), words))
 }
@@ -70,11 +83,10 @@ pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
         let part = only.map(|cell| part(world, &offer, cell)).transpose()?;
         let bundle = part.as_ref().unwrap_or(&offer);
         let refused = refusals(bundle).to_vec();
+        let turn = Turn::new(world, &bundle.services);
+        let names = |services: &[Service]| services.iter().map(|service| service.name.clone()).collect();
         let (copies, words) = match refused.is_empty() {
-            true => {
-                let granted = Granted::new(world, bundle)?;
-                rehearse(granted.world, &mut store, bundle)?
-            }
+            true => rehearse(world, &mut store, bundle, &turn)?,
             false => (0, 0),
         };
         let cells = bundle.changes.iter().map(|change| Planned {
@@ -91,6 +103,8 @@ pub fn plan(only: Option<&str>) -> Result<Plan, Error> {
             copies,
             words,
             migrates: bundle.data.claims.clone(),
+            ends: names(&turn.go),
+            starts: names(&turn.come),
             boot_pending: bundle.boot_pending,
             refused,
         };

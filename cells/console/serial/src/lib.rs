@@ -82,3 +82,16 @@ pub extern "Rust" fn delias_service_console_serial(parameters: &str) -> Result<(
         }
     }
 }
+
+/// Ends the console.
+///
+/// # Errors
+/// A sentence, while somebody is inside; it stands then.
+#[allow(unsafe_code, reason = "an update finds a service by the name of this symbol")]
+#[unsafe(no_mangle)]
+pub extern "Rust" fn delias_revoke_console_serial() -> Result<(), String> {
+    let sentence = |error: state_db::Error| format!("the slot `{CONSOLE}`: {error}");
+    Slot::<dyn Console>::find(CONSOLE).map_err(sentence)?.unbind().map_err(sentence)?;
+    // Without its slot nobody is inside, so nothing keeps the line.
+    state_db::find::<Line>("console/serial").and_then(state_db::Entry::withdraw).map(drop).map_err(sentence)
+}

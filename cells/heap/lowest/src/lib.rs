@@ -35,3 +35,14 @@ pub extern "Rust" fn delias_service_heap_lowest(parameters: &str) -> Result<(), 
     heap::set_policy(Some(&Lowest));
     Ok(())
 }
+
+/// Ends it: the heap chooses by itself again.
+///
+/// # Errors
+/// None.
+// SAFETY: the name is this service's alone: it is that of the cell.
+#[unsafe(no_mangle)]
+pub extern "Rust" fn delias_revoke_heap_lowest() -> Result<(), String> {
+    heap::set_policy(None);
+    Ok(())
+}

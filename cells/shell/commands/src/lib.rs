@@ -17,6 +17,7 @@ mod log;
 mod memory;
 mod namespaces;
 mod reseat;
+mod services;
 mod system;
 mod tasks;
 mod update;
@@ -59,6 +60,7 @@ pub const COMMANDS: &[Command] = &[
     reseat::RESEAT,
     update::ROLLBACK,
     apps::RUN,
+    services::SERVICES,
     update::SHIP,
     system::SLEEP,
     update::UPDATE,

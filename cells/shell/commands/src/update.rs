@@ -91,6 +91,12 @@ fn show(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
     for claim in &plan.migrates {
         writeln!(call.out, "migrates {claim}")?;
     }
+    for name in &plan.ends {
+        writeln!(call.out, "ends service {name}")?;
+    }
+    for name in &plan.starts {
+        writeln!(call.out, "starts service {name}")?;
+    }
     for reason in &plan.refused {
         writeln!(call.out, "refused: {reason}")?;
     }
@@ -108,6 +114,8 @@ fn plan_json(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
         o.field("words", plan.words)?;
         o.field("boot_pending", plan.boot_pending)?;
         o.array("migrates", |list| plan.migrates.iter().try_for_each(|claim| list.item(claim.as_str())))?;
+        o.array("ends", |list| plan.ends.iter().try_for_each(|name| list.item(name.as_str())))?;
+        o.array("starts", |list| plan.starts.iter().try_for_each(|name| list.item(name.as_str())))?;
         o.array("refused", |list| plan.refused.iter().try_for_each(|reason| list.item(reason.as_str())))?;
         o.array("cells", |list| {
             plan.cells.iter().try_for_each(|cell| {
@@ -164,9 +172,10 @@ fn updates(call: &mut Call<'_>) -> Result<Done, Failure> {
     let out = &mut *call.out;
     offers::each_applied(|applied| {
         let (number, us, count) = (applied.number, applied.pause_ns / 1000, applied.cells.len());
+        let noun = if count == 1 { "cell " } else { "cells" };
         let row = writeln!(
             out,
-            "{number:4} {:.12} -> {:.12}  {count:3} cells  {us:7} us  {}",
+            "{number:4} {:.12} -> {:.12}  {count:3} {noun}  {us:7} us  {}",
             Id(&applied.base),
             Id(&applied.target),
             outcome(&applied.outcome)
@@ -209,6 +218,9 @@ pub(crate) const SHIP: Command = Command {
 fn ship(call: &mut Call<'_>) -> Result<Done, Failure> {
     let json = call.has("--json");
     let pause_ns = call.value("--pause").map(syntax::value::parse_duration).transpose()?.unwrap_or(0);
+    if !call.has("--sail") && call.value("--pause").is_some() {
+        return Err(Failure::new(format_args!("--pause is between the planks of --sail; give both")));
+    }
     if call.has("--sail") {
         let names: alloc::vec::Vec<alloc::string::String> = loader::with_world(|world| world.graph.cells().map(|(_, cell)| cell.name.into()).collect())?;
         let count = names.len();
