@@ -74,7 +74,7 @@ const BODIES: [Edit; 12] = bodies! {
     "a body of the offers": "kernel/offers/src/apply.rs", "pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {";
     "a body of the shell, while it updates": "cells/shell/shell/src/lib.rs", "fn step_once(shell: &mut Shell) -> Next {";
     "a body of the interrupt entry": "kernel/interrupts/src/lib.rs", "pub fn dispatch(vector: u8) {";
-    "a body of the event kernel": "kernel/task/src/kernel.rs", "fn go_on(then: Then) -> ! {";
+    "a body of the event kernel": "kernel/task/src/kernel.rs", "fn decide(&self, then: Then, depth: u32, now_ns: u64) -> Next {";
     "a body of the scheduler": "cells/sched/round_robin/src/lib.rs", "fn pick(&self, cpu: u32) -> Option<TaskRef> {";
     "a body of the heap": "kernel/heap/src/root.rs", "pub(crate) fn take(class: u8) -> Option<*mut u8> {";
     "a body of the serial driver": "cells/drivers/uart/src/driver.rs", "fn receive(&self) -> bool {";

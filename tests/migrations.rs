@@ -165,6 +165,8 @@ mod v1 {
         pub(crate) idle: [AtomicU64; layout::CPUS as usize],
         pub(crate) watched_ns: AtomicU64,
         pub(crate) unserved: [AtomicU64; 4],
+        pub(crate) picked: [AtomicU64; layout::CPUS as usize],
+        pub(crate) doubted_ns: AtomicU64,
     }
 }
 
@@ -181,8 +183,8 @@ impl state_db::Migrate for Tasks {
     }
 
     fn commit(old: v1::Tasks, room: &mut Self::Plan) -> Tasks {
-        let v1::Tasks { table, events, timers, scheduler, idle, watched_ns, unserved } = old;
-        Tasks { table: table.convert(room, Task::from_v1), events, timers, scheduler, idle, watched_ns, unserved }
+        let v1::Tasks { table, events, timers, scheduler, idle, watched_ns, unserved, picked, doubted_ns } = old;
+        Tasks { table: table.convert(room, Task::from_v1), events, timers, scheduler, idle, watched_ns, unserved, picked, doubted_ns }
     }
 }
 
@@ -199,8 +201,8 @@ impl state_db::Migrate for v1::Tasks {
     }
 
     fn commit(new: Tasks, room: &mut Self::Plan) -> v1::Tasks {
-        let Tasks { table, events, timers, scheduler, idle, watched_ns, unserved } = new;
-        v1::Tasks { table: table.convert(room, Task::into_v1), events, timers, scheduler, idle, watched_ns, unserved }
+        let Tasks { table, events, timers, scheduler, idle, watched_ns, unserved, picked, doubted_ns } = new;
+        v1::Tasks { table: table.convert(room, Task::into_v1), events, timers, scheduler, idle, watched_ns, unserved, picked, doubted_ns }
     }
 }
 

@@ -401,6 +401,9 @@ fn probation(bench: &Bench) -> Result<()> {
         ("cells/apps/hello/src/lib.rs", "console::println!(\"Hello from a cell.\");", panic, "run hello", "delias_app_hello"),
         ("cells/drivers/uart/src/driver.rs", "    fn handle(&self, _vector: u8) {", panic, "echo typed", "uart::driver"),
         ("cells/sched/round_robin/src/lib.rs", "    fn pick(&self, cpu: u32) -> Option<TaskRef> {", panic, "echo picked", "round_robin"),
+        ("kernel/task/src/schedule.rs", "pub(crate) fn pick(&self, now_ns: u64) -> TaskRef {", panic, "echo chosen", "task::"),
+        ("kernel/task/src/schedule.rs", "pub(crate) fn make_ready(&self, task: TaskRef, record: &Task, from: Status, why: Why) -> bool {", panic, "echo woken", "task::"),
+        ("kernel/task/src/kernel.rs", "fn resume(&self, task: TaskRef, now_ns: u64) -> *mut RegisterBlock {", fault, "echo resumed", "task::"),
         ("kernel/interrupts/src/lib.rs", "pub fn dispatch(vector: u8) {", fault, "echo entered", "interrupts::dispatch"),
     ];
     for (file, at, bad, line, function) in cases {

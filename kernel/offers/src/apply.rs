@@ -7,6 +7,7 @@ use crate::{
     offer::{check, refusals},
     part::part,
     plan::rehearse,
+    probation,
     services::{self, Turn},
     store::{Bytes, REMEMBERED, Store, owned, take},
 };
@@ -44,6 +45,7 @@ pub(crate) struct Prepared {
 pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     let mut store = take()?;
     let offer = store.offer.clone().ok_or(Error::Nothing)?;
+    probation::begin();
     let (bundle, mut turn) = with_world(|world| {
         check(world, &offer)?;
         let bundle = only.map(|cell| part(world, &offer, cell).map(Arc::new)).transpose()?.unwrap_or_else(|| offer.clone());
@@ -75,6 +77,7 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     }
     // Whatever failed until here, it still waits.
     store.offer = None;
+    probation::begin();
     Ok((cells, done))
 }
 

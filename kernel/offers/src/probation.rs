@@ -11,6 +11,7 @@ use crate::{
     history::Outcome,
     store::{owned, take},
 };
+use core::sync::atomic::{AtomicU64, Ordering};
 use alloc::{format, string::{String, ToString}};
 use arrayvec::ArrayString;
 use state_db::{Slot, State, cached, publish};
@@ -38,6 +39,8 @@ struct Trouble {
 pub struct Probation {
     trouble: IrqLock<Option<Trouble>>,
     noted: Event,
+    /// Until when the loop looks by itself, in nanoseconds since boot.
+    until_ns: AtomicU64,
     notice: IrqLock<Option<String>>,
     /// Moves when there is a notice.
     told: Event,
@@ -65,10 +68,13 @@ struct ProbationLoop;
 
 impl Step for ProbationLoop {
     fn step(&self) -> Next {
-        let Ok((noted, told)) = PROBATION.with(|probation| (probation.noted, probation.told)) else { return Next::Stop(1) };
+        let known = PROBATION.with(|probation| (probation.noted, probation.told, probation.until_ns.load(Ordering::Relaxed)));
+        let Ok((noted, told, until_ns)) = known else { return Next::Stop(1) };
         let moved = noted.token(noted.sequence());
         let Some(trouble) = PROBATION.with(|probation| probation.trouble.lock().take()).ok().flatten() else {
-            return Next::Wait(moved);
+            // What is on probation may be what wakes this loop.
+            let now_ns = time::now_ns();
+            return Next::Wait(if now_ns < until_ns { moved.until(now_ns + AGAIN_NS) } else { moved });
         };
         match consider(&trouble) {
             Ok(None) => Next::Again,
@@ -89,6 +95,18 @@ impl Step for ProbationLoop {
                 Next::Again
             }
         }
+    }
+}
+
+/// Lets the loop look by itself for a while: an update begins, or has been applied.
+pub(crate) fn begin() {
+    let until_ns = time::now_ns().saturating_add(PROBATION_NS);
+    let noted = PROBATION.with(|probation| {
+        probation.until_ns.store(until_ns, Ordering::Relaxed);
+        probation.noted
+    });
+    if let Ok(noted) = noted {
+        noted.bump();
     }
 }
 
@@ -138,7 +156,7 @@ pub fn notice() -> (Option<String>, Tokens) {
 pub(crate) fn start() -> Result<(), String> {
     let sentence = |error: &dyn ToString| error.to_string();
     let (noted, told) = (Event::new().map_err(|e| sentence(&e))?, Event::new().map_err(|e| sentence(&e))?);
-    let probation = Probation { trouble: IrqLock::new(None), noted, notice: IrqLock::new(None), told };
+    let probation = Probation { trouble: IrqLock::new(None), noted, until_ns: AtomicU64::new(0), notice: IrqLock::new(None), told };
     publish("offers/probation", probation).map_err(|e| sentence(&e))?;
     Slot::<dyn Watch>::bind("failures", &Noting).map_err(|e| sentence(&e))?;
     let slot = Slot::<dyn Step>::bind("offers/probation", &ProbationLoop).map_err(|e| sentence(&e))?;

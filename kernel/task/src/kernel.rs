@@ -5,20 +5,17 @@
 
 use crate::{
     event::Tokens,
-    fault::UNWINDER_BYTES,
+    doubt,
     record::{Status, TaskRef, killing},
     schedule::Why,
     spawn::current,
     table::{TASKS, Tasks},
     wait::answer,
-    watch::tell_of_failure,
 };
 use core::{fmt::Write, sync::atomic::Ordering};
-use handoff::{event, layout::stack};
 use interrupts::{EXCEPTIONS, RegisterBlock, reason};
 use platform::{Leave, vector};
 use state_db::Slot;
-use unwind::{Caught, Cause};
 
 /// What a rendezvous ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +37,12 @@ pub trait Rendezvous: Send + Sync {
     fn meet(&self, block: *mut RegisterBlock, argument: u64) -> Outcome;
 }
 
-const NMI: u64 = 2;
-const DOUBLE_FAULT: u64 = 8;
-const MACHINE_CHECK: u64 = 18;
+pub(crate) const NMI: u64 = 2;
+pub(crate) const DOUBLE_FAULT: u64 = 8;
+pub(crate) const MACHINE_CHECK: u64 = 18;
 
 /// What the event kernel does next.
-enum Then {
+pub(crate) enum Then {
     /// The same task goes on, unless another is more urgent.
     Same,
     /// Another task's turn.
@@ -55,30 +52,55 @@ enum Then {
     Leave(Outcome),
 }
 
+/// How the CPU leaves the event kernel.
+pub(crate) enum Next {
+    /// A task goes on.
+    Task(*mut RegisterBlock),
+    /// It goes on outside of every cell.
+    Jump { entry: u64, argument: u64 },
+}
+
 /// Every event comes here. Called by the stubs alone.
 #[unsafe(no_mangle)]
 unsafe extern "sysv64" fn delias_event(block: *mut RegisterBlock, argument: u64) -> ! {
+    leave_by(|| TASKS.with(|tasks| event(tasks, block, argument)))
+}
+
+/// Runs the first task of this CPU.
+pub(crate) fn run_next() -> ! {
+    leave_by(|| TASKS.with(|tasks| tasks.decide(Then::Away, 0, time::now_ns())))
+}
+
+/// Runs the event kernel, and leaves it as that says; if it fails, by whoever can run without it.
+fn leave_by(run: impl FnOnce() -> Result<Next, state_db::Error>) -> ! {
     let head = platform::cpu();
     head.in_event.store(1, Ordering::Relaxed);
-    let then = TASKS.with(|tasks| {
-        let task = current();
-        let saved = tasks.table.with(task, |record| record.block.store(block as u64, Ordering::Release));
-        // SAFETY: the stub wrote the block just now.
-        let vector = unsafe { (*block).vector };
-        if saved.is_err() || matches!(vector, NMI | DOUBLE_FAULT | MACHINE_CHECK) {
-            fail(block);
-        }
-        let served = unwind::catch(|| serve(tasks, task, block, vector, argument));
-        served.unwrap_or_else(|caught| tasks.recover(task, block, vector, &caught))
-    });
-    match then {
-        Ok(Then::Leave(Outcome::Jump { entry, argument })) => {
-            head.in_event.store(0, Ordering::Relaxed);
-            // SAFETY: whoever is bound to the rendezvous promises that this is code that never returns.
-            unsafe { interrupts::jump_to(entry, argument) }
-        }
-        Ok(then) => go_on(then),
-        Err(_) => fail(block),
+    let depth = head.preempt_depth.load(Ordering::Relaxed);
+    let next = unwind::catch(run).unwrap_or_else(|caught| doubt::go_on(depth, &caught));
+    head.in_event.store(0, Ordering::Relaxed);
+    match next {
+        // SAFETY: the event kernel, interrupts off; the task was claimed by whoever chose it or is the one that ran.
+        Ok(Next::Task(block)) => unsafe { interrupts::resume(block) },
+        // SAFETY: whoever is bound to the rendezvous promises that this is code that never returns.
+        Ok(Next::Jump { entry, argument }) => unsafe { interrupts::jump_to(entry, argument) },
+        Err(gone) => stop(format_args!("the state of tasks is gone: {gone}")),
+    }
+}
+
+fn event(tasks: &Tasks, block: *mut RegisterBlock, argument: u64) -> Next {
+    // A depth of 1 is this call's own.
+    let depth = platform::cpu().preempt_depth.load(Ordering::Relaxed).saturating_sub(1);
+    let task = current();
+    let saved = tasks.table.with(task, |record| record.block.store(block as u64, Ordering::Release));
+    // SAFETY: the stub wrote the block just now.
+    let vector = unsafe { (*block).vector };
+    if saved.is_err() || matches!(vector, NMI | DOUBLE_FAULT | MACHINE_CHECK) {
+        fail(block);
+    }
+    let served = unwind::catch(|| serve(tasks, task, block, vector, argument));
+    match served.unwrap_or_else(|caught| tasks.recover(task, block, vector, &caught, depth)) {
+        Then::Leave(Outcome::Jump { entry, argument }) => Next::Jump { entry, argument },
+        then => tasks.decide(then, depth, time::now_ns()),
     }
 }
 
@@ -134,92 +156,27 @@ fn serve(tasks: &Tasks, task: TaskRef, block: *mut RegisterBlock, number: u64, a
     }
 }
 
-/// Decides who runs, and lets it.
-fn go_on(then: Then) -> ! {
-    let head = platform::cpu();
-    let resumed = TASKS.with(|tasks| {
-        let now_ns = time::now_ns();
+impl Tasks {
+    /// Decides who runs. `depth` is how often the running task has turned preemption off.
+    fn decide(&self, then: Then, depth: u32, now_ns: u64) -> Next {
+        if self.is_doubted(now_ns) {
+            return self.by_turns(matches!(then, Then::Away), depth, now_ns);
+        }
+        let head = platform::cpu();
         let task = current();
-        let over = matches!(then, Then::Away) || tasks.table.with(task, |r| r.status.load(Ordering::Acquire)) != Ok(Status::Running as u32);
+        let over = matches!(then, Then::Away) || self.table.with(task, |r| r.status.load(Ordering::Acquire)) != Ok(Status::Running as u32);
         let urgent = head.resched.load(Ordering::Relaxed) != 0 || matches!(then, Then::Other(_));
-        // A depth of 1 is this call's own.
-        let guarded = head.preempt_depth.load(Ordering::Relaxed) > 1;
-        let next = if over || (urgent && !guarded) {
-            tasks.leave(task, over, then, now_ns);
+        let next = if over || (urgent && depth == 0) {
+            self.leave(task, over, then, now_ns);
             head.resched.store(0, Ordering::Relaxed);
-            tasks.pick(now_ns)
+            self.pick(now_ns)
         } else {
             if urgent {
                 head.resched.store(1, Ordering::Relaxed);
             }
             task
         };
-        tasks.resume(next, now_ns)
-    });
-    match resumed {
-        Ok(block) => {
-            head.in_event.store(0, Ordering::Relaxed);
-            // SAFETY: the event kernel, interrupts off; the task was claimed by `pick` or is the one that ran.
-            unsafe { interrupts::resume(block) }
-        }
-        Err(error) => stop(format_args!("the state of tasks is gone: {error}")),
-    }
-}
-
-/// Runs the first task of this CPU.
-pub(crate) fn run_next() -> ! {
-    platform::cpu().in_event.store(1, Ordering::Relaxed);
-    go_on(Then::Away)
-}
-
-impl Tasks {
-    /// What becomes of an event whose service failed: whoever watches is told, and the system goes on as well as it can. An
-    /// interrupt is served again later, by then perhaps by other code.
-    fn recover(&self, task: TaskRef, block: *mut RegisterBlock, number: u64, caught: &Caught) -> Then {
-        tell_of_failure("", caught);
-        let answer = |value: u64| {
-            // SAFETY: the task does not run; its block is ours.
-            unsafe { (*block).rax = value };
-            Then::Same
-        };
-        match number {
-            ..EXCEPTIONS | reason::EXIT => {
-                self.cut(task);
-                Then::Away
-            }
-            reason::YIELD => Then::Other(Why::Yielded),
-            reason::WAIT => answer(answer::KILLED),
-            reason::RENDEZVOUS => answer(u64::MAX),
-            number => {
-                let number = number as u8;
-                if number != vector::TIMER && number != vector::SPURIOUS {
-                    self.unserved[usize::from(number) / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
-                }
-                platform::end_of_interrupt(number);
-                Then::Other(Why::Preempted)
-            }
-        }
-    }
-
-    /// Whether there are interrupts whose service failed.
-    pub(crate) fn any_unserved(&self) -> bool {
-        self.unserved.iter().any(|word| word.load(Ordering::Relaxed) != 0)
-    }
-
-    /// Tries them again.
-    fn serve_again(&self) {
-        if !self.any_unserved() {
-            return;
-        }
-        for number in 0..=u8::MAX {
-            let (word, bit) = (&self.unserved[usize::from(number) / 64], 1 << (number % 64));
-            if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0
-                && let Err(caught) = unwind::catch(|| interrupts::dispatch(number))
-            {
-                word.fetch_or(bit, Ordering::Relaxed);
-                tell_of_failure("", &caught);
-            }
-        }
+        Next::Task(self.resume(next, now_ns))
     }
 
     /// Takes the CPU from a task.
@@ -330,35 +287,11 @@ extern "Rust" fn delias_task_yield() {
 #[unsafe(no_mangle)]
 unsafe extern "sysv64" fn delias_event_failed(block: *mut RegisterBlock) -> ! {
     // SAFETY: the stub wrote the block just now.
-    match unsafe { unwinding(block) } {
+    match unsafe { doubt::unwinding(block) } {
         // SAFETY: interrupts are off, and the block is that of the event kernel, which this CPU has left for the exception.
         Some(block) => unsafe { interrupts::resume(block) },
         None => fail(block),
     }
-}
-
-/// The block that lets the event kernel go on in the unwinder's entry, on its own stack.
-///
-/// # Safety
-/// `block` is what the stub wrote.
-unsafe fn unwinding(block: *mut RegisterBlock) -> Option<*mut RegisterBlock> {
-    // SAFETY: the caller's.
-    let saved = unsafe { block.read() };
-    let head = platform::cpu();
-    let is_exception = saved.vector < EXCEPTIONS && !matches!(saved.vector, NMI | DOUBLE_FAULT | MACHINE_CHECK);
-    let lowest = head.event_stack - (stack::STACK.end - stack::STACK.start);
-    let top = saved.rsp.min(if (lowest..head.event_stack).contains(&(block as u64)) { block as u64 } else { saved.rsp });
-    let has_room = (lowest + UNWINDER_BYTES..=head.event_stack).contains(&top);
-    if !is_exception || head.in_event.load(Ordering::Relaxed) != event::RUNS || !has_room {
-        return None;
-    }
-    let moved = ((top - size_of::<RegisterBlock>() as u64) & !15) as *mut RegisterBlock;
-    // SAFETY: below `top`, which is the lowest address that the event kernel uses of its stack, there is room.
-    unsafe {
-        moved.write(saved);
-        unwind::aim_at_fault_entry(moved, moved as u64, Cause::Fault, platform::fault_address());
-    }
-    Some(moved)
 }
 
 fn fail(block: *mut RegisterBlock) -> ! {
@@ -369,7 +302,7 @@ fn fail(block: *mut RegisterBlock) -> ! {
 }
 
 /// The system cannot go on.
-fn stop(why: core::fmt::Arguments<'_>) -> ! {
+pub(crate) fn stop(why: core::fmt::Arguments<'_>) -> ! {
     struct LastResort;
     impl Write for LastResort {
         fn write_str(&mut self, text: &str) -> core::fmt::Result {

@@ -13,13 +13,15 @@
 //!    over before it began, so no wake-up is lost.
 //! 3. The event kernel runs on the CPU's event stack, with interrupts off, and leaves nothing there. A task that does not
 //!    run has on its stack its own frames and one register block.
-//! 4. A task that panics or faults is unwound and ends alone. One that is killed is woken; if it goes on all the same it
+//! 4. If the event kernel itself panics or faults, the tasks go on without it, by turns, until it is another.
+//! 5. A task that panics or faults is unwound and ends alone. One that is killed is woken; if it goes on all the same it
 //!    is unwound from where it stands; if that fails, it is cut, and what only its frames owned is lost.
 #![no_std]
 #![allow(unsafe_code, reason = "the event kernel: register blocks, stacks, and entry points joined by name")]
 
 extern crate alloc;
 
+mod doubt;
 mod event;
 mod fault;
 mod kernel;

@@ -36,7 +36,7 @@ pub trait Scheduler: Send + Sync {
 }
 
 /// The slice where no policy says otherwise, in nanoseconds.
-const DEFAULT_SLICE_NS: u64 = 10_000_000;
+pub(crate) const DEFAULT_SLICE_NS: u64 = 10_000_000;
 /// A ready task that has not run for this long is run by the watchdog, in nanoseconds.
 const STARVED_NS: u64 = 2_000_000_000;
 /// Wrong picks in a row that are put up with.
@@ -76,6 +76,7 @@ impl Tasks {
     pub(crate) fn pick(&self, now_ns: u64) -> TaskRef {
         let cpu = platform::cpu().cpu;
         let claim = |task: TaskRef| {
+            self.picked[cpu as usize].store(task.bits(), Ordering::Relaxed);
             let ready = Status::Ready as u32;
             let claimed = self.table.with(task, |record| record.status.compare_exchange(ready, Status::Running as u32, Ordering::AcqRel, Ordering::Acquire).is_ok());
             claimed == Ok(true)

@@ -58,6 +58,10 @@ pub struct Tasks {
     pub(crate) watched_ns: AtomicU64,
     /// By vector, a bit each: interrupts whose service failed.
     pub(crate) unserved: [AtomicU64; 4],
+    /// By CPU: the task that was claimed last, as bits.
+    pub(crate) picked: [AtomicU64; layout::CPUS as usize],
+    /// Until when the event kernel is done without, in nanoseconds since boot.
+    pub(crate) doubted_ns: AtomicU64,
 }
 
 cached!(pub(crate) TASKS: Tasks = "tasks");
@@ -79,6 +83,8 @@ pub fn start() -> Result<(), Error> {
         idle: [const { AtomicU64::new(0) }; layout::CPUS as usize],
         watched_ns: AtomicU64::new(0),
         unserved: [const { AtomicU64::new(0) }; 4],
+        picked: [const { AtomicU64::new(0) }; layout::CPUS as usize],
+        doubted_ns: AtomicU64::new(0),
     };
     state_db::publish("tasks", tasks)?;
     let idle = spawn::make(&Spawn { name: "idle", system: true }, spawn::idle, 0)?;

@@ -25,8 +25,10 @@ pub(crate) fn tell_of_failure(name: &str, caught: &Caught) {
     if caught.failure == Failure::Killed {
         return;
     }
-    // Nobody need be watching.
-    if let Ok(slot) = Slot::<dyn Watch>::find("failures") {
-        let _ = slot.call(|watch| watch.failed(name, caught));
-    }
+    // Nobody need be watching; and a failure in whoever is told of one changes nothing.
+    let _ = unwind::catch(|| {
+        if let Ok(slot) = Slot::<dyn Watch>::find("failures") {
+            let _ = slot.call(|watch| watch.failed(name, caught));
+        }
+    });
 }
