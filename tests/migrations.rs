@@ -29,9 +29,11 @@ pub const ALL: [Change; 4] = [
 ];
 
 /// Changes of data that must be refused: what is wrong, how it is made, and what the answer has in it.
-pub const WRONG: [(&str, fn(&mut Workbench) -> Result<()>, &str); 4] = [
+pub const WRONG: [(&str, fn(&mut Workbench) -> Result<()>, &str); 6] = [
     ("a migration from another version than the one that runs", wrong_version, "the migration of uart::driver::Uart takes values laid out as"),
     ("a migration from other fields", wrong_fields, "the migration of uart::driver::Uart takes values laid out as"),
+    ("a commit that asks for memory", allocating, "the `commit` to uart::driver::Uart may ask for memory"),
+    ("a commit that may panic", panicking, "the `commit` to uart::driver::v1::Uart may panic"),
     ("a state that is renamed", renamed, "uart/com1 holds a uart::driver::Uart"),
     ("another number of a field", renumbered, "names or numbers of its fields"),
 ];
@@ -46,6 +48,19 @@ fn wrong_fields(bench: &mut Workbench) -> Result<()> {
     bench.edit(UART, "        pub(super) base: u16,", "        pub(super) extra: u64,\n        pub(super) base: u16,")?;
     bench.edit(UART, "let v1::Uart { base,", "let v1::Uart { extra: _, base,")?;
     bench.edit(UART, "        v1::Uart { base,", "        v1::Uart { extra: 0, base,")
+}
+
+const COMMIT: &str = "fn commit(old: v1::Uart, (): &mut ()) -> Uart {";
+const COMMIT_BACK: &str = "fn commit(new: Uart, (): &mut ()) -> v1::Uart {";
+
+fn allocating(bench: &mut Workbench) -> Result<()> {
+    entry(bench)?;
+    bench.edit(UART, COMMIT, &format!("{COMMIT}\n        drop(core::hint::black_box(alloc::boxed::Box::new(old.base)));"))
+}
+
+fn panicking(bench: &mut Workbench) -> Result<()> {
+    entry(bench)?;
+    bench.edit(UART, COMMIT_BACK, &format!("{COMMIT_BACK}\n        assert!(core::hint::black_box(new.base) != 7, \"an unlucky port\");"))
 }
 
 fn renamed(bench: &mut Workbench) -> Result<()> {

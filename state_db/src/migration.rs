@@ -98,11 +98,17 @@ unsafe extern "sysv64-unwind" fn fits<T: Migrate>(old: *const (), prepared: *con
     unsafe { T::fits(&*old.cast::<T::From>(), &(*prepared.cast::<Prepared<T>>()).plan) }
 }
 
+/// Holds the author's `commit` and no more: the host looks at its object.
+#[inline(never)]
+fn moved<T: Migrate>(old: T::From, plan: &mut T::Plan) -> T {
+    T::commit(old, plan)
+}
+
 unsafe extern "sysv64" fn commit<T: Migrate>(old: *const (), prepared: *mut ()) -> *mut () {
     // SAFETY: as in `fits`; nobody else uses either. The old value counts as moved from here on.
     let (prepared, old) = unsafe { (&mut *prepared.cast::<Prepared<T>>(), old.cast::<T::From>().read()) };
     match prepared.place.take() {
-        Some(place) => Box::into_raw(Box::write(place, T::commit(old, &mut prepared.plan))).cast(),
+        Some(place) => Box::into_raw(Box::write(place, moved::<T>(old, &mut prepared.plan))).cast(),
         None => unreachable!("a migration is committed once"),
     }
 }

@@ -359,6 +359,7 @@ impl<T> Table<T> {
     }
 
     /// The same table with other values: generations, doors and free records stay. The room takes the old memory.
+    #[inline(never)] // what it may do is not what a migration may do
     pub(crate) fn convert<U>(self, room: &mut Chunks, mut f: impl FnMut(T) -> U) -> Table<U> {
         assert!(self.fits(room), "a table is converted into the room that was made for it");
         let table = Table::<U>::new();

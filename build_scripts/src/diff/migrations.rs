@@ -9,7 +9,7 @@
 use super::debug::{self, Debug};
 use super::layouts::{Changed, Set};
 use super::states;
-use super::{Pair, side_by_side};
+use super::{Pair, commits, side_by_side};
 use anyhow::{Context, Result};
 use bundle::{Data, Holder, Place};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -30,6 +30,8 @@ pub struct Table {
     place: Place,
     /// Layout id of the values that it takes.
     from: u64,
+    /// The type that the way back makes, if there is one.
+    back: Option<String>,
 }
 
 /// Finds the migrations of the target.
@@ -46,10 +48,12 @@ pub fn tables(pair: Pair<'_, '_>) -> Tables {
                 let (cell, function) = pair.target.function(number as u32, relocation)?;
                 Some(pair.target.units[cell as usize].functions[function as usize].path.as_str())
             });
-            let Some(ty) = paths.filter_map(|path| path.strip_prefix(COMMIT)?.strip_suffix('>')).next() else { continue };
+            let mut made = paths.filter_map(|path| path.strip_prefix(COMMIT)?.strip_suffix('>'));
+            let Some(ty) = made.next() else { continue };
+            let back = made.next().map(str::to_owned);
             let from = section.bytes.get(found.value as usize..).and_then(<[u8]>::first_chunk);
             let place = Place { cell: unit.cell.name.clone(), symbol: found.symbol.to_owned() };
-            tables.insert(ty.to_owned(), Table { place, from: from.map_or(0, |word| u64::from_le_bytes(*word)) });
+            tables.insert(ty.to_owned(), Table { place, from: from.map_or(0, |word| u64::from_le_bytes(*word)), back });
         }
     }
     tables
@@ -94,6 +98,11 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
     }
     if holding.is_empty() {
         return Some("no migration claims it".to_owned());
+    }
+    let unsound = |path: &str| commits::obstacle(pair.target, path).map(|what| format!("the `commit` to {path} {what}, which it must not: nothing else runs then"));
+    // The way back is as good as the way there.
+    if let Some(why) = holding.iter().find_map(|state| unsound(state).or_else(|| unsound(tables.get(*state)?.back.as_deref()?))) {
+        return Some(why);
     }
     let foreign = holding.iter().find_map(|state| {
         let (layout, from) = (states.get(*state)?.layout?, tables.get(*state)?.from);

@@ -7,7 +7,7 @@
 //! follow      which functions lead on                          verdict               code, data, or refused
 //! reasons     why an object differs                            report                for people and for scripts
 //! along       which changes belong together               migrations            what a data update has to do
-//! services    which of them come and go
+//! services    which of them come and go                  commits       what a migration must not do
 //! ```
 //! Objects that differ are the difference. Of those, and of every other cell whose debug information differs, types are
 //! compared: a cell that only keeps a reference to a type has the same bytes when the type changes. If one did, the debug
@@ -17,6 +17,7 @@
 
 pub mod along;
 pub mod code;
+pub mod commits;
 pub mod coroutines;
 pub mod debug;
 pub mod dwarf;
