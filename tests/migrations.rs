@@ -29,12 +29,13 @@ pub const ALL: [Change; 4] = [
 ];
 
 /// Changes of data that must be refused: what is wrong, how it is made, and what the answer has in it.
-pub const WRONG: [(&str, fn(&mut Workbench) -> Result<()>, &str); 6] = [
+pub const WRONG: [(&str, fn(&mut Workbench) -> Result<()>, &str); 7] = [
     ("a migration from another version than the one that runs", wrong_version, "the migration of uart::driver::Uart takes values laid out as"),
     ("a migration from other fields", wrong_fields, "the migration of uart::driver::Uart takes values laid out as"),
     ("a commit that asks for memory", allocating, "the `commit` to uart::driver::Uart may ask for memory"),
     ("a commit that may panic", panicking, "the `commit` to uart::driver::v1::Uart may panic"),
     ("a state that is renamed", renamed, "uart/com1 holds a uart::driver::Uart"),
+    ("an entry under another name", moved, "looks for the entry `uart/com7`, before for `uart/com1`"),
     ("another number of a field", renumbered, "names or numbers of its fields"),
 ];
 
@@ -68,6 +69,11 @@ fn renamed(bench: &mut Workbench) -> Result<()> {
     let renamed = text.replace("struct Uart {", "struct Line {").replace("impl Uart {", "impl Line {").replace("UART: Uart =", "UART: Line =");
     bench.write(UART, &renamed.replace("let state = Uart {", "let state = Line {"))?;
     bench.edit("cells/drivers/uart/src/lib.rs", "Uart, Uart16550Driver", "Line, Uart16550Driver")
+}
+
+fn moved(bench: &mut Workbench) -> Result<()> {
+    let text = bench.read(UART)?;
+    bench.write(UART, &text.replace("uart/com1", "uart/com7"))
 }
 
 fn renumbered(bench: &mut Workbench) -> Result<()> {

@@ -49,6 +49,15 @@ impl<T: State> Cached<T> {
     }
 }
 
+/// For [`cached!`](crate::cached): a name's bytes; `N` is its length.
+#[doc(hidden)]
+pub const fn name_bytes<const N: usize>(name: &str) -> [u8; N] {
+    match name.as_bytes().first_chunk() {
+        Some(bytes) => *bytes,
+        None => [0; N],
+    }
+}
+
 /// Declares a weak reference to an entry: `cached!(UART: Uart = "console/uart");`.
 ///
 /// ```standalone_crate
@@ -74,6 +83,9 @@ macro_rules! cached {
         $visible static $name: $crate::Cached<$type> = {
             #[unsafe(link_section = ".cache")]
             static BITS: ::core::sync::atomic::AtomicU64 = ::core::sync::atomic::AtomicU64::new(0);
+            // Says in the object what is looked for, so that two builds can be compared.
+            #[used]
+            static ENTRY_NAME: [u8; $entry.len()] = $crate::name_bytes($entry);
             $crate::Cached::new($entry, &BITS)
         };
     };

@@ -49,6 +49,8 @@ mod state;
 mod table;
 
 pub use cached::Cached;
+#[doc(hidden)]
+pub use cached::name_bytes;
 pub use db::start;
 pub use entry::{Entry, EntryInfo, EntryWords, entries, find, publish};
 pub use error::{Closed, Error, Gone, Name};

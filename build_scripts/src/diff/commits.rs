@@ -58,6 +58,9 @@ pub fn obstacle(target: &Side<'_>, ty: &str) -> Option<String> {
     });
     // Each with whether it may panic.
     let mut todo: Vec<((u32, u32), bool)> = all.map(|found| (found, false)).collect();
+    if todo.is_empty() {
+        return Some("is not in any object, and cannot be looked at".to_owned());
+    }
     let mut seen: HashSet<((u32, u32), bool)> = todo.iter().copied().collect();
     while let Some(((cell, function), may_panic)) = todo.pop() {
         let unit = &target.units[cell as usize];

@@ -1,7 +1,8 @@
 //! What the difference may do to a running system.
 
 use super::layouts::{self, Changed};
-use super::side::Side;
+use super::names;
+use super::side::{Side, Static, Unit};
 use super::{Pair, debug::Debug};
 use bundle::Verdict;
 use linker::Kind;
@@ -105,7 +106,33 @@ pub fn statics(pair: Pair<'_, '_>) -> Vec<String> {
             }
         }
     }
+    sentences.extend(renamed_entries(pair));
     sentences.sort();
+    sentences
+}
+
+/// What `state_db::cached!` leaves in an object.
+const ENTRY_NAME: &str = "ENTRY_NAME";
+
+/// Entries that a cell looks for under another name: the value that is there would not be found any more.
+fn renamed_entries(pair: Pair<'_, '_>) -> Vec<String> {
+    let name = |unit: &Unit<'_>, found: &Static<'_>| -> String {
+        let bytes = unit.object.sections[found.section as usize].bytes;
+        let bytes = bytes.get(found.value as usize..(found.value + found.size) as usize).unwrap_or_default();
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    let mut sentences = Vec::new();
+    for old in &pair.base.units {
+        let Some(new) = pair.target.files.find(&old.cell.name).map(|at| &pair.target.units[at]) else { continue };
+        for was in old.statics.iter().filter(|found| names::last_segment(&found.path) == ENTRY_NAME) {
+            let Some(is) = new.statics.iter().find(|is| is.path == was.path) else { continue };
+            let (old_name, new_name) = (name(old, was), name(new, is));
+            if old_name != new_name {
+                let by = was.path.trim_end_matches(ENTRY_NAME).trim_end_matches("::");
+                sentences.push(format!("{by} looks for the entry `{new_name}`, before for `{old_name}`: the value that is there would be lost"));
+            }
+        }
+    }
     sentences
 }
 
