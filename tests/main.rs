@@ -19,6 +19,7 @@ mod services;
 mod shell;
 mod transcripts;
 mod updates;
+mod watch;
 mod workbench;
 
 use anyhow::{Context, Result, bail};
@@ -56,10 +57,10 @@ struct Arguments {
 }
 
 /// Tests that build in the workbench.
-const BUILDING: [&[Test]; 3] = [updates::TESTS, services::TESTS, transcripts::LIVE];
+const BUILDING: [&[Test]; 4] = [updates::TESTS, services::TESTS, watch::TESTS, transcripts::LIVE];
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS, services::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS, services::TESTS, watch::TESTS]
         .into_iter()
         .flatten()
         .collect()

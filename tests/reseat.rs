@@ -73,7 +73,12 @@ fn ship(bench: &Bench) -> Result<()> {
     ensure!(before["original"] == before["total"] && before["total"].as_u64() > Some(0), "at first {before}");
     let young = before["planks"].as_array().is_some_and(|planks| planks.iter().all(|plank| plank["replaced"] == 0));
     ensure!(young, "a plank was replaced before the sail");
-    contains(&session.run("ship --sail")?, "original bytes left: 0 of ")?;
+    contains(&session.run("ship --pause 1ms")?, "give both")?;
+    let cells = cell_names(&session.json("cells --json")?).len();
+    let begun = session.json("uptime --json")?["ns"].as_u64().context("no time is told")?;
+    contains(&session.run("ship --sail --pause 20ms")?, "original bytes left: 0 of ")?;
+    let took_ns = session.json("uptime --json")?["ns"].as_u64().context("no time is told")? - begun;
+    ensure!(took_ns >= 20_000_000 * cells as u64, "{cells} planks with 20 ms between them took {took_ns} ns");
     let after = session.json("ship --json")?;
     let planks = after["planks"].as_array().context("no planks are listed")?;
     ensure!(planks.iter().all(|plank| plank["replaced"].as_u64() > Some(0)), "a plank was not replaced: {after}");

@@ -3,7 +3,7 @@
 //! too; the two readers must see the same.
 
 use crate::cellset::{CellObject, ENTRY};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use goblin::elf::Elf;
 use handoff::layout;
 use linker::{Access, Graph, Memory, Object, OutOfMemory, Places};
@@ -105,6 +105,15 @@ fn undefined(cells: &[CellObject]) -> Result<BTreeMap<String, Vec<&str>>> {
     Ok(missing)
 }
 
+/// A sentence with its mangled symbols as people write them.
+fn readable(sentence: &str) -> String {
+    let word = |word: &str| match rustc_demangle::try_demangle(word) {
+        Ok(name) => format!("{name:#}"),
+        Err(_) => word.to_owned(),
+    };
+    sentence.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// Links the image.
 ///
 /// # Errors
@@ -120,7 +129,7 @@ pub fn link(cells: &[CellObject], manifest: &Manifest) -> Result<()> {
     }
     let (mut graph, ids) = graph(cells, &manifest.hosted)?;
     graph.set_namespaces(Arc::new(Namespaces::new(&manifest.namespaces)?));
-    graph.link(&ids, &mut HostMemory::default())?;
+    graph.link(&ids, &mut HostMemory::default()).map_err(|error| anyhow!("{}", readable(&error.to_string())))?;
     for name in manifest.services.iter().map(|service| service.implementation.as_str()).chain([ENTRY]) {
         ensure!(graph.definer(name).is_some(), "no cell defines {name}, which cfg/boot.toml or nano_core asks for");
     }

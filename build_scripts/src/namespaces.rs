@@ -54,7 +54,7 @@ pub fn resolve(project: &Project, cells: &[CellObject]) -> Result<Vec<Namespace>
         let mut members = Vec::new();
         for entry in &row.cells {
             match entry.contains('/') {
-                true => members.extend(crates_in(project, entry)?),
+                true => members.extend(crates_in(project, entry).with_context(|| format!("cfg/{FILE}: namespace {}", row.name))?),
                 false => members.push(entry.clone()),
             }
         }

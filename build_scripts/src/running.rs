@@ -42,7 +42,15 @@ impl Known {
     /// # Errors
     /// The folder cannot be written.
     pub fn new(project: &Project) -> Result<Known> {
-        let socket = folder()?.join(format!("{}.sock", std::process::id()));
+        Known::at(project, &folder()?)
+    }
+
+    /// The same, in another folder than the person's own.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn at(project: &Project, folder: &Path) -> Result<Known> {
+        let socket = folder.join(format!("{}.sock", std::process::id()));
         let about = About { root: project.root.clone() };
         let path = socket.with_extension("json");
         fs::write(&path, serde_json::to_vec(&about)?).with_context(|| format!("cannot write {}", path.display()))?;

@@ -189,6 +189,11 @@ impl Session {
         Channel::connect(&self.channel)
     }
 
+    /// Where its channel is found.
+    pub fn socket(&self) -> &Path {
+        &self.channel
+    }
+
     /// One command of QEMU's machine protocol (QMP).
     ///
     /// # Errors
