@@ -297,7 +297,7 @@ fn a_version_that_changed_alone() {
 #[test]
 fn a_migration_claims_a_state_and_what_it_holds() {
     // The functions have the paths of the database's own.
-    let database = "pub mod migration { #[inline(never)] pub fn commit<T>() -> usize { core::hint::black_box(size_of::<T>()) } }";
+    let database = "pub mod migration { #[inline(never)] pub fn commit<T>() -> usize { moved::<T>() } #[inline(never)] fn moved<T>() -> usize { core::hint::black_box(size_of::<T>()) } }";
     let state = |version: u32, layout: u64, front: &str| {
         format!(
             "pub struct Part {{ {front} pub b: u64 }} pub struct T {{ pub part: Part }}

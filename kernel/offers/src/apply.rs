@@ -77,7 +77,7 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     }
     // Whatever failed until here, it still waits.
     store.offer = None;
-    probation::begin();
+    probation::extend();
     Ok((cells, done))
 }
 

@@ -98,16 +98,19 @@ impl Step for ProbationLoop {
     }
 }
 
-/// Lets the loop look by itself for a while: an update begins, or has been applied.
+/// Lets the loop look by itself for a while: an update begins.
 pub(crate) fn begin() {
-    let until_ns = time::now_ns().saturating_add(PROBATION_NS);
-    let noted = PROBATION.with(|probation| {
-        probation.until_ns.store(until_ns, Ordering::Relaxed);
-        probation.noted
-    });
-    if let Ok(noted) = noted {
+    extend();
+    if let Ok(noted) = PROBATION.with(|probation| probation.noted) {
         noted.bump();
     }
+}
+
+/// The same, once the update is applied. It wakes nobody: that may be what the update has broken.
+pub(crate) fn extend() {
+    let until_ns = time::now_ns().saturating_add(PROBATION_NS);
+    // Without its state there is no loop.
+    let _ = PROBATION.with(|probation| probation.until_ns.store(until_ns, Ordering::Relaxed));
 }
 
 /// Takes the last update back, if the failure lies in what it brought and it is on probation; what is to be said of it.
