@@ -5,7 +5,7 @@
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup tool image iso run exec update watch bench voyage test audit fmt lint doc clean
+.PHONY: help setup doctor tool sdk image iso run exec update rollback watch bench voyage test audit fmt lint doc clean
 
 # The compiler that setup found, and nothing of the surroundings in its way. Progress goes to standard error, so that
 # standard output is what the command prints.
@@ -29,12 +29,18 @@ help: ## this list
 setup: ## install what is missing: the pinned compiler, QEMU, GRUB's tools
 	@sh build_scripts/setup.sh
 
+doctor: tool ## look over this machine, and say what to do
+	$(call delias,doctor)
+
 tool: setup build/become.so
 	@$(with_tools) "$$CARGO" build $(if $(wildcard build/delias),-q) -p delias >&2
 	@cmp -s build/cargo/debug/delias build/delias || { cp build/cargo/debug/delias build/delias.new && mv build/delias.new build/delias; }
 
 build/become.so: build_scripts/become.rs | setup
 	@. build/toolchain && "$$RUSTC" --edition 2024 --crate-type cdylib -O -Cstrip=symbols -Cpanic=abort $< -o $@
+
+sdk: tool ## what is needed to build cells outside this tree, build/delias-sdk-ID.tar.gz
+	$(call delias,sdk)
 
 image: tool ## compile and link every cell, write build/
 	@build/delias image
@@ -45,10 +51,13 @@ run: tool ## boot, with the shell on this terminal
 	$(call delias,run)
 
 exec: tool ## boot without a screen, run CMD='…', exit with its status
-	$(call delias,exec)
+	$(call delias,headless)
 
 update: tool ## offer what differs to the running system, where `update` applies it; APPLY=1 does so at once
-	$(call delias,update)
+	$(call delias,offer)
+
+rollback: tool ## take the last update of the running system back, without its console
+	$(call delias,rollback)
 
 watch: tool ## every saved source becomes running code
 	$(call delias,watch)

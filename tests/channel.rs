@@ -82,12 +82,12 @@ fn broken_hosts(bench: &Bench) -> Result<()> {
     same.with_context(|| format!("before {before}, now {now}"))
 }
 
-/// Without a running system `delias update` says so, at once.
+/// Without a running system `delias offer` says so, at once.
 fn nobody_there(bench: &Bench) -> Result<()> {
     let empty = std::env::temp_dir().join(format!("delias-nobody-{}", std::process::id()));
     std::fs::create_dir_all(&empty).context("cannot create a folder")?;
     let output = Command::new(bench.project.build("delias"))
-        .arg("update")
+        .arg("offer")
         .current_dir(&bench.project.root)
         .env("XDG_RUNTIME_DIR", &empty)
         .output()

@@ -13,10 +13,12 @@ mod edits;
 mod exec;
 mod machine;
 mod migrations;
+mod outside;
 mod refusals;
 mod reseat;
 mod services;
 mod shell;
+mod tool;
 mod transcripts;
 mod updates;
 mod watch;
@@ -60,7 +62,7 @@ struct Arguments {
 const BUILDING: [&[Test]; 4] = [updates::TESTS, services::TESTS, watch::TESTS, transcripts::LIVE];
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS, services::TESTS, watch::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, tool::TESTS, outside::TESTS, transcripts::TESTS, transcripts::LIVE, updates::TESTS, services::TESTS, watch::TESTS]
         .into_iter()
         .flatten()
         .collect()

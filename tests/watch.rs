@@ -1,15 +1,13 @@
 //! `delias watch`, as a person sees it.
 
 use crate::bench::{Bench, Test, equal};
+use crate::tool::Rooms;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
 use delias::qemu::Machine;
-use delias::running::Known;
 use delias::session::Session;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 pub const TESTS: &[Test] = &[Test { name: "watch", limit_s: 900, run: watch }];
 
@@ -18,17 +16,10 @@ fn watch(bench: &Bench) -> Result<()> {
     let mut workbench = Workbench::open(&bench.project)?;
     let (_, folder) = workbench.build()?;
     let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
-    // The watcher finds the system as it finds one that `make run` started, but in a folder of this test.
-    let home = std::env::temp_dir().join(format!("delias-watch-{}", std::process::id()));
-    let rooms = home.join("delias");
-    fs::create_dir_all(&rooms).context("cannot create a folder")?;
-    fs::set_permissions(&rooms, fs::Permissions::from_mode(0o700)).context("its rights cannot be set")?;
-    let known = Known::at(&workbench.project, &rooms)?;
-    symlink(session.socket(), known.socket()).context("the channel cannot be made known")?;
-    let mut watcher = Command::new(workbench.project.build("delias"))
+    let rooms = Rooms::with("watch", &workbench.project, &session)?;
+    let mut watcher = rooms
+        .tool(&workbench.project, &workbench.project.root)
         .arg("watch")
-        .current_dir(&workbench.project.root)
-        .env("XDG_RUNTIME_DIR", &home)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start delias")?;
@@ -37,8 +28,6 @@ fn watch(bench: &Bench) -> Result<()> {
     // It has nothing to lose.
     let _ = watcher.kill();
     let _ = watcher.wait();
-    drop(known);
-    let _ = fs::remove_dir_all(&home);
     seen
 }
 

@@ -1,4 +1,4 @@
-//! `delias run` and `delias exec`: boot the image, and let the guest decide how it ends.
+//! `delias run` and `delias headless`: boot the image, and let the guest decide how it ends.
 
 use crate::project::Project;
 use crate::qemu::{self, Boot, End, Machine};

@@ -25,14 +25,22 @@ pub const BOOT_PROGRAM: &str = "nano_core";
 pub struct Library {
     /// Crate name.
     pub name: String,
+    /// Its package's name, which may have dashes where the crate's has underscores.
+    pub package: String,
     /// Version, in full.
     pub version: String,
     /// A member of the workspace.
     pub own: bool,
     /// The rlib.
     pub rlib: PathBuf,
+    /// What other crates are compiled against.
+    pub rmeta: PathBuf,
     /// The compiler's list of the source files it read.
     pub dep_info: PathBuf,
+    /// Its first source file.
+    pub source: PathBuf,
+    /// The edition of its language.
+    pub edition: String,
 }
 
 /// What one build left.
@@ -42,15 +50,47 @@ pub struct Artifacts {
     pub libraries: Vec<Library>,
     /// `nano_core`, linked, with debug information.
     pub boot_program: PathBuf,
+    /// The macros that run in the compiler, as it loads them.
+    pub macros: Vec<PathBuf>,
 }
 
+/// What cargo says of something that it compiled.
 #[derive(Deserialize)]
-struct Message {
+pub struct Message {
     reason: String,
     package_id: Option<String>,
     target: Option<Target>,
     filenames: Option<Vec<PathBuf>>,
     executable: Option<PathBuf>,
+}
+
+impl Message {
+    /// The crate of our target that it is about, if it is about one; `own` says whose is ours, by its package id.
+    pub fn library(&self, own: impl Fn(&str) -> bool) -> Option<Result<Library>> {
+        let (id, target) = (self.package_id.as_ref()?, self.target.as_ref()?);
+        let ours = |path: &Path| path.components().any(|part| part.as_os_str() == TARGET);
+        let with = |wanted: &str| {
+            let files = self.filenames.iter().flatten();
+            files.into_iter().find(|path| ours(path) && path.extension().is_some_and(|extension| extension == wanted)).cloned()
+        };
+        let (true, Some(rlib), Some(rmeta)) = (target.is_library(), with("rlib"), with("rmeta")) else { return None };
+        // Beside the metadata, which, other than the rlib, is never copied anywhere else.
+        let stem = rmeta.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let dep_info = rmeta.with_file_name(format!("{}.d", stem.strip_prefix("lib").unwrap_or(&stem)));
+        let version = package_version(id).with_context(|| format!("the package id {id} has no version"));
+        let library = |version: &str| Library {
+            name: target.crate_name(),
+            package: package_name(id).to_owned(),
+            version: version.to_owned(),
+            own: own(id),
+            rlib,
+            rmeta,
+            dep_info,
+            source: target.src_path.clone(),
+            edition: target.edition.clone(),
+        };
+        Some(version.map(library))
+    }
 }
 
 /// A crate as cargo describes it.
@@ -60,6 +100,12 @@ pub struct Target {
     pub kind: Vec<String>,
     /// Its name; a dash stands where the crate name has an underscore.
     pub name: String,
+    /// Its first source file.
+    #[serde(default)]
+    pub src_path: PathBuf,
+    /// The edition of its language.
+    #[serde(default)]
+    pub edition: String,
 }
 
 impl Target {
@@ -78,6 +124,13 @@ impl Target {
 pub fn package_version(id: &str) -> Option<&str> {
     let tail = id.rsplit('#').next()?;
     Some(tail.rsplit('@').next().unwrap_or(tail))
+}
+
+/// The package's name in such an id.
+fn package_name(id: &str) -> &str {
+    let (place, tail) = id.rsplit_once('#').unwrap_or((id, ""));
+    let place = place.split('?').next().unwrap_or(place).trim_end_matches('/');
+    tail.rsplit_once('@').map_or_else(|| place.rsplit('/').next().unwrap_or(place), |(name, _)| name)
 }
 
 /// `cargo build` of everything that is for the target, or another command over the same.
@@ -153,9 +206,18 @@ fn registry_sources() -> Result<Vec<PathBuf>> {
 /// Something does not compile, or cargo's messages lack something.
 pub fn build(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
     fetch(project, toolchain)?;
-    let mut command = target_command(project, toolchain, "build")?;
+    let messages = collect(&mut target_command(project, toolchain, "build")?)?;
+    sort_artifacts(project, messages.context("the cells do not compile; the compiler's messages stand above")?)
+}
+
+/// Runs a build of cargo's, and gives what it says of everything that was compiled or was so already; nothing, if something does
+/// not compile.
+///
+/// # Errors
+/// cargo cannot be run.
+pub fn collect(command: &mut Command) -> Result<Option<Vec<Message>>> {
     command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start {}", toolchain.cargo.display()))?;
+    let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let output = child.stdout.take().context("cargo has no output")?;
     let mut artifacts = Vec::new();
     for line in BufReader::new(output).lines() {
@@ -166,8 +228,7 @@ pub fn build(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
         }
     }
     let status = child.wait().context("cannot wait for cargo")?;
-    ensure!(status.success(), "the cells do not compile; the compiler's messages stand above");
-    sort_artifacts(project, artifacts)
+    Ok(status.success().then_some(artifacts))
 }
 
 /// Looks over every source file with clippy, the cells as they are compiled for the target.
@@ -230,31 +291,23 @@ pub fn share(from: &Project, to: &Project) -> Result<()> {
 
 fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts> {
     let own_prefix = format!("path+file://{}/", project.root.display());
-    let ours = |path: &Path| path.components().any(|part| part.as_os_str() == TARGET);
+    // Ids escape blanks and the like, as URLs do. The library's copy lies in build/.
+    let own = |id: &str| id.replace("%20", " ").strip_prefix(&own_prefix).is_some_and(|folder| !folder.starts_with("build/"));
     let mut libraries: Vec<Library> = Vec::new();
-    let mut boot_program = None;
+    let (mut boot_program, mut macros) = (None, Vec::new());
     for message in messages {
-        let (Some(id), Some(target)) = (message.package_id, message.target) else { continue };
+        if let Some(library) = message.library(own) {
+            libraries.push(library?);
+        }
+        let Some(target) = message.target else { continue };
         if target.name == BOOT_PROGRAM && target.kind == ["bin"] {
             boot_program = message.executable;
-            continue;
+        } else if target.kind == ["proc-macro"] {
+            macros.extend(message.filenames.unwrap_or_default().into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "so")));
         }
-        let files = message.filenames.unwrap_or_default();
-        let with = |wanted: &str| {
-            files.iter().find(|path| ours(path) && path.extension().is_some_and(|extension| extension == wanted))
-        };
-        let (true, Some(rlib), Some(rmeta)) = (target.is_library(), with("rlib"), with("rmeta")) else { continue };
-        // Beside the metadata, which, other than the rlib, is never copied anywhere else.
-        let stem = rmeta.file_stem().unwrap_or_default().to_string_lossy();
-        let dep_info = rmeta.with_file_name(format!("{}.d", stem.strip_prefix("lib").unwrap_or(&stem)));
-        let version = package_version(&id).with_context(|| format!("the package id {id} has no version"))?.to_owned();
-        // Ids escape blanks and the like, as URLs do. The library's copy lies in build/.
-        let id = id.replace("%20", " ");
-        let own = id.strip_prefix(&own_prefix).is_some_and(|folder| !folder.starts_with("build/"));
-        libraries.push(Library { name: target.crate_name(), version, own, rlib: rlib.clone(), dep_info });
     }
     let Some(boot_program) = boot_program else { bail!("cargo built no {BOOT_PROGRAM}") };
-    Ok(Artifacts { libraries, boot_program })
+    Ok(Artifacts { libraries, boot_program, macros })
 }
 
 /// Who depends on whom, as cargo itself plans the build.
@@ -341,5 +394,21 @@ impl UnitGraph {
             .iter()
             .position(|unit| unit.target.name == BOOT_PROGRAM && unit.target.kind == ["bin"] && unit.mode == "build")
             .with_context(|| format!("cargo's plan has no {BOOT_PROGRAM}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{package_name, package_version};
+
+    #[test]
+    fn ids_have_a_name_and_a_version() {
+        for (id, name, version) in [
+            ("path+file:///x/state_db#0.1.0", "state_db", "0.1.0"),
+            ("path+file:///x/hello#app_hello@0.1.0", "app_hello", "0.1.0"),
+            ("registry+https://example.org/index#tar-no-std@0.5.0", "tar-no-std", "0.5.0"),
+        ] {
+            assert_eq!((package_name(id), package_version(id)), (name, Some(version)));
+        }
     }
 }

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod ask;
 pub mod audit;
 pub mod boot;
 pub mod builds;
@@ -27,6 +28,8 @@ pub mod cellset;
 pub mod channel;
 pub mod check;
 pub mod diff;
+pub mod doctor;
+pub mod guest;
 pub mod host_tests;
 pub mod hosted;
 pub mod image;
@@ -38,7 +41,9 @@ pub mod qemu;
 pub mod report;
 pub mod running;
 pub mod sabotage;
+pub mod sdk;
 pub mod session;
+pub mod substitute;
 pub mod update;
 pub mod voyage;
 pub mod watch;

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
+use delias::guest::{self, Guest};
 use delias::project::{Project, Toolchain};
 use delias::report::Tally;
-use delias::{audit, boot, cargo, diff, image, qemu, sabotage, update, voyage, watch, wrapper};
+use delias::sdk::{self, Sdk};
+use delias::{ask, audit, boot, cargo, diff, doctor, image, qemu, sabotage, update, voyage, watch, wrapper};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -12,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 /// Builds, checks, boots and tests Delias.
 #[derive(Parser)]
-#[command(name = "delias")]
+#[command(name = "delias", after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, services, ship, update, updates, who-uses")]
 struct Arguments {
     #[command(subcommand)]
     command: Commands,
@@ -25,7 +27,7 @@ enum Commands {
     /// Boot from the disk, with the shell on this terminal
     Run,
     /// Boot without a screen, run shell lines, exit with the last status
-    Exec {
+    Headless {
         /// The lines; without it, the variable CMD
         #[arg(long)]
         cmd: Option<String>,
@@ -36,7 +38,7 @@ enum Commands {
     /// Measure in a booted system what parts of an update cost, in instructions
     Bench,
     /// Build, and offer what differs to the system that runs
-    Update {
+    Offer {
         /// Apply it at once; the variable APPLY=1 says the same
         #[arg(long)]
         apply: bool,
@@ -82,6 +84,32 @@ enum Commands {
     Lint,
     /// Make the documentation of the cells
     Doc,
+    /// Look over this machine, step by step, and say what to do
+    Doctor,
+    /// Make the SDK of this tree's image: build/delias-sdk-ID.tar.gz
+    Sdk,
+    /// Make a folder with a small crate in it that runs as a cell
+    New {
+        /// The cell's name
+        name: String,
+        /// What it is
+        #[arg(long, value_enum, default_value = "app")]
+        kind: guest::Kind,
+    },
+    /// Compile the cell in this folder, and see that it fits the SDK's image
+    Build {
+        /// Only compile, and say what the compiler says as one JSON value a line, for an editor
+        #[arg(long, value_parser = ["json"])]
+        message_format: Option<String>,
+    },
+    /// Run a line of the shell in the system that runs
+    Exec {
+        /// The line
+        line: String,
+    },
+    /// Any command of the shell, in the system that runs: ps, cells, mem, log -f …
+    #[command(external_subcommand)]
+    Shell(Vec<OsString>),
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Attend {
@@ -113,6 +141,30 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Commands::Diff { old, new, json, output } = &arguments.command {
         return diff::run(old, new, *json, output.as_deref());
     }
+    match &arguments.command {
+        Commands::Shell(words) => return ask::say(Project::find().ok().as_ref(), words),
+        Commands::Exec { line } => return ask::line(Project::find().ok().as_ref(), line),
+        Commands::New { name, kind } => {
+            let here = std::env::current_dir().context("the current folder cannot be told")?;
+            let made = guest::create(&Sdk::find()?, &here, name, *kind)?;
+            println!("{}: `cd {name}`, then `delias build`", made.folder.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        Commands::Build { message_format: Some(_) } => {
+            let clean = guest::diagnose(&Guest::find()?, &Sdk::find()?)?;
+            return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Commands::Build { message_format: None } => {
+            let sdk = Sdk::find()?;
+            let built = guest::build(&Guest::find()?, &sdk)?;
+            for cell in &built.cells {
+                println!("{} {}: {} bytes", cell.cell.name, cell.cell.version, cell.object.bytes().len());
+            }
+            println!("{} fits the image {}", built.name, sdk.short());
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
     let project = Project::find()?;
     match arguments.command {
         Commands::Image => {
@@ -123,7 +175,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             eprintln!("{}", image::build(&project)?.summary());
             boot::run(&project)
         }
-        Commands::Exec { cmd, image: folder } => {
+        Commands::Headless { cmd, image: folder } => {
             let folder = match folder {
                 Some(folder) => folder,
                 None => {
@@ -137,7 +189,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             image::build(&project)?;
             boot::exec(&project, &project.build(""), Some("bench update".to_owned()), true)
         }
-        Commands::Update { apply } => {
+        Commands::Offer { apply } => {
             let asked = qemu::variable("APPLY");
             ensure!(matches!(asked.as_deref(), None | Some("0" | "1")), "APPLY is {}, expected 0 or 1", asked.unwrap_or_default());
             update::run(&project, apply || asked.as_deref() == Some("1"))
@@ -173,7 +225,12 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", cargo::document(&project, &Toolchain::find(&project)?)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } | Commands::Diff { .. } => unreachable!("it never gets here"),
+        Commands::Doctor => doctor::run(&project),
+        Commands::Sdk => {
+            println!("{}", sdk::make(&project)?.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Attend { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } => unreachable!("it never gets here"),
     }
 }
 

@@ -75,11 +75,11 @@ fn forget(socket: &Path) {
     let _ = fs::remove_file(socket.with_extension("json"));
 }
 
-/// The socket of the system that was started last from this tree and still runs.
+/// The socket of the system that was started last, from this tree or from any, and still runs.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn find(project: &Project) -> Result<Option<PathBuf>> {
+pub fn find(project: Option<&Project>) -> Result<Option<PathBuf>> {
     let folder = folder()?;
     let mut found: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten() {
@@ -94,7 +94,7 @@ pub fn find(project: &Project) -> Result<Option<PathBuf>> {
             continue;
         }
         let about = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<About>(&bytes).ok());
-        if about.is_some_and(|about| about.root == project.root) && socket.exists() {
+        if about.is_some_and(|about| project.is_none_or(|project| about.root == project.root)) && socket.exists() {
             let started = entry.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
             found.push((started, socket));
         }

@@ -1,7 +1,7 @@
 //! Objects and archives damaged on purpose: the negative twins of tests and rules. Each sabotage names what must notice
 //! it; `make test` applies each and sees that it is noticed.
 //!
-//! `delias sabotage NAME -o DIR` leaves a folder that boots, or does not, like `build/`: `delias exec --image DIR`.
+//! `delias sabotage NAME -o DIR` leaves a folder that boots, or does not, like `build/`: `delias headless --image DIR`.
 
 use crate::archive;
 use crate::cellset::Aligned;

@@ -1,4 +1,4 @@
-//! `delias update`: offers the difference between what runs and what the tree is now.
+//! `delias offer`: offers the difference between what runs and what the tree is now.
 //!
 //! The host only offers. The running system says what it is; the difference starts from the kept build of that id; whether
 //! and when it is applied is decided at the system's prompt, or by `APPLY=1`.
@@ -8,7 +8,7 @@ use crate::diff::{self, report};
 use crate::image::{self, Image};
 use crate::project::Project;
 use crate::session::json_lines;
-use crate::{builds, running};
+use crate::{ask, builds};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Verdict};
 use std::path::PathBuf;
@@ -20,10 +20,7 @@ use std::time::Instant;
 /// # Errors
 /// There is none.
 pub fn connect(project: &Project) -> Result<Channel> {
-    let Some(socket) = running::find(project)? else {
-        bail!("no system runs that was started from {}: `make run` starts one", project.root.display())
-    };
-    Channel::connect(&socket)
+    ask::connect(Some(project))
 }
 
 fn hex(id: [u8; 32]) -> String {

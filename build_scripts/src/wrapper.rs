@@ -5,6 +5,7 @@
 //! as changed. With ours, names stay for as long as the key does. It also adds the names that paths get in the objects.
 //! Crates for the host pass through untouched.
 
+use crate::substitute;
 use anyhow::{Context, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -19,22 +20,32 @@ pub const REMAP: &str = "DELIAS_REMAP";
 /// Runs `arguments` (rustc and what cargo passes to it) in place of this process.
 ///
 /// # Errors
-/// rustc cannot be started; it does not return otherwise.
+/// rustc cannot be started, or what is given in its place not be written. It returns only if something was given in its place.
 pub fn become_rustc(arguments: &[OsString]) -> Result<()> {
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let (rustc, rest) = arguments.split_first().context("the rustc wrapper was called without rustc")?;
     let remap = std::env::var(REMAP).unwrap_or_default();
+    if let Some(name) = ours(rest)
+        && substitute::try_to(rest, &name)?
+    {
+        return Ok(());
+    }
     let error = Command::new(rustc).args(rewrite(rest, &version, &remap)).env_remove(SWITCH).env_remove(REMAP).exec();
     Err(error).with_context(|| format!("cannot start {}", rustc.display()))
 }
 
-/// The arguments with the metadata replaced and `more` behind them, if they are for our target and name a crate.
-fn rewrite(arguments: &[OsString], version: &str, more: &str) -> Vec<OsString> {
+/// The name of the crate, if it is one for our target.
+fn ours(arguments: &[OsString]) -> Option<String> {
     let after = |option: &str| {
         arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].to_string_lossy().into_owned())
     };
     let ours = after("--target").is_some_and(|target| target.ends_with("x86_64-unknown-delias.json"));
-    let Some(name) = after("--crate-name").filter(|_| ours) else { return arguments.to_vec() };
+    after("--crate-name").filter(|_| ours)
+}
+
+/// The arguments with the metadata replaced and `more` behind them, if they are for our target and name a crate.
+fn rewrite(arguments: &[OsString], version: &str, more: &str) -> Vec<OsString> {
+    let Some(name) = ours(arguments) else { return arguments.to_vec() };
     let value = OsString::from(format!("metadata={}", metadata(&name, version)));
     let is_metadata = |text: &OsStr| text.to_string_lossy().starts_with("metadata=");
     let replaced = arguments.iter().map(|argument| if is_metadata(argument) { value.clone() } else { argument.clone() });

@@ -1,0 +1,60 @@
+//! `delias new`: a small crate that works, to begin with.
+
+use super::{Guest, LINK, check_name};
+use crate::sdk::Sdk;
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use std::fs;
+use std::path::Path;
+
+/// What a guest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Started by `run`, ends by itself
+    App,
+    /// State, a slot, and a loop of steps
+    Service,
+}
+
+impl Kind {
+    /// The crates of the image that it uses, and its source.
+    fn template(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Kind::App => (&["console"], include_str!("../../templates/app.rs")),
+            Kind::Service => (&["log", "state_db", "step", "task", "time"], include_str!("../../templates/service.rs")),
+        }
+    }
+}
+
+/// Makes a folder with a crate of that kind.
+///
+/// # Errors
+/// The name cannot be a cell's, is taken by a cell of the image, or there is such a folder.
+pub fn create(sdk: &Sdk, parent: &Path, name: &str, kind: Kind) -> Result<Guest> {
+    check_name(name)?;
+    if sdk.find_crate(name).is_some() {
+        bail!("the image {} has a cell {name} of its own: choose another name", sdk.short());
+    }
+    let folder = parent.join(name);
+    if folder.exists() {
+        bail!("{} is there already", folder.display());
+    }
+    let (uses, source) = kind.template();
+    let depends: String = uses.iter().map(|name| format!("{name} = {{ path = \"{LINK}/{name}\" }}\n")).collect();
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n# A cell belongs to no workspace.\n[workspace]\n\n# What the image has comes from there, by way of the link `{LINK}`; everything else from crates.io, without `std`.\n[dependencies]\n{depends}"
+    );
+    let write = |file: &str, text: &str| -> Result<()> {
+        let path = folder.join(file);
+        fs::create_dir_all(path.parent().unwrap_or(&folder)).with_context(|| format!("cannot create a folder for {}", path.display()))?;
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("Cargo.toml", &manifest)?;
+    write("src/lib.rs", &source.replace("NAME", name))?;
+    write(".gitignore", &format!("/target\n/{LINK}\n"))?;
+    // An editor asks this tool instead of cargo, which knows neither target nor compiler.
+    write("rust-analyzer.toml", "[check]\noverrideCommand = [\"delias\", \"build\", \"--message-format=json\"]\n")?;
+    let guest = Guest { folder };
+    guest.link(sdk)?;
+    Ok(guest)
+}

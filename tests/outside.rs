@@ -1,0 +1,114 @@
+//! Cells from outside the tree, built with the SDK alone.
+
+use crate::bench::{Bench, Test, contains, equal};
+use anyhow::{Context, Result, ensure};
+use delias::sdk;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub const TESTS: &[Test] = &[Test { name: "outside-builds", limit_s: 400, run: builds }];
+
+/// An unpacked SDK, and a folder to work in.
+struct Outside {
+    home: PathBuf,
+    tool: PathBuf,
+}
+
+/// What a command of the tool did.
+struct Said {
+    succeeded: bool,
+    out: String,
+    errors: String,
+}
+
+impl Outside {
+    fn new(bench: &Bench) -> Result<Outside> {
+        let archive = sdk::make(&bench.project)?;
+        let home = std::env::temp_dir().join(format!("delias-outside-{}", std::process::id()));
+        fs::create_dir_all(home.join("work")).context("cannot create a folder")?;
+        let status = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&home).status().context("cannot start tar")?;
+        ensure!(status.success(), "the SDK cannot be unpacked");
+        let name = archive.file_name().unwrap_or_default().to_string_lossy().replace(".tar.gz", "");
+        Ok(Outside { tool: home.join(name).join("bin/delias"), home })
+    }
+
+    fn work(&self) -> PathBuf {
+        self.home.join("work")
+    }
+
+    fn run(&self, folder: &Path, words: &[&str]) -> Result<Said> {
+        let mut command = Command::new(&self.tool);
+        // It knows nothing of the tree that these tests run in.
+        for name in ["RUSTC", "CARGO_TARGET_DIR", "CARGO", "RUSTC_BOOTSTRAP"] {
+            command.env_remove(name);
+        }
+        let output = command.args(words).current_dir(folder).env("XDG_RUNTIME_DIR", &self.home).stdin(Stdio::null()).output().context("cannot start delias")?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Said { succeeded: output.status.success(), out: text(&output.stdout), errors: text(&output.stderr) })
+    }
+
+    fn succeeds(&self, folder: &Path, words: &[&str]) -> Result<String> {
+        let said = self.run(folder, words)?;
+        ensure!(said.succeeded, "{words:?} fails: {}", said.errors);
+        Ok(said.out)
+    }
+
+    fn fails(&self, folder: &Path, words: &[&str], why: &str) -> Result<()> {
+        let said = self.run(folder, words)?;
+        ensure!(!said.succeeded, "{words:?} succeeds: {}", said.out);
+        contains(&said.errors, why)
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // Nobody depends on its going.
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+fn append(file: &Path, text: &str) -> Result<()> {
+    let old = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    fs::write(file, old + text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Each kind of guest builds as it comes; what the image has of crates is the image's, another travels along; what a cell cannot
+/// be is refused by name.
+fn builds(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(bench)?;
+    let work = outside.work();
+    for kind in ["app", "service"] {
+        let name = format!("my_{kind}");
+        outside.succeeds(&work, &["new", &name, "--kind", kind])?;
+        contains(&outside.succeeds(&work.join(&name), &["build"])?, &format!("{name} fits the image"))?;
+        // An editor's check says what the compiler says.
+        contains(&outside.succeeds(&work.join(&name), &["build", "--message-format=json"])?, "\"success\":true")?;
+    }
+    outside.fails(&work, &["new", "../up"], "cannot be a cell's name")?;
+    outside.fails(&work, &["new", "console"], "has a cell console of its own")?;
+    outside.fails(&work, &["new", "my_app"], "is there already")?;
+    outside.fails(&work, &["build"], "lies in no crate")?;
+
+    let app = work.join("my_app");
+    let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
+    let before = (fs::read_to_string(&manifest).context("no manifest")?, fs::read_to_string(&source).context("no source")?);
+    append(&manifest, "itoa = \"1\"\narrayvec = { version = \"0.7\", default-features = false }\n")?;
+    append(&source, "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    let mut all = arrayvec::ArrayVec::<u64, 4>::new();\n    all.push(n);\n    itoa::Buffer::new().format(all[0]).len()\n}\n")?;
+    let built = outside.succeeds(&app, &["build"])?;
+    let cells: Vec<&str> = built.lines().filter_map(|line| line.split(' ').next()).collect();
+    equal("its cells", cells, vec!["itoa", "my_app", "my_app"])?;
+
+    for (more, code, why) in [
+        ("fnv = \"1\"\n", "", "can't find crate for `std`"),
+        ("hashbrown = { version = \"0.14\", default-features = false }\n", "", "two versions of one crate would be two families of types"),
+        ("", "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 {\n    COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)\n}\n", "a cell may keep no state of its own"),
+        ("", "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n", "delias_nowhere"),
+        ("", "\nfn wrong() -> u64 {\n    \"text\"\n}\n", "the guest does not compile"),
+    ] {
+        fs::write(&manifest, before.0.clone() + more).context("cannot write the manifest")?;
+        fs::write(&source, before.1.clone() + code).context("cannot write the source")?;
+        outside.fails(&app, &["build"], why)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The host tool, as a person sees it who speaks to a running system with it.
+
+use crate::bench::{Bench, Test, contains, equal};
+use anyhow::{Context, Result, ensure};
+use delias::project::Project;
+use delias::running::Known;
+use delias::session::Session;
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+pub const TESTS: &[Test] =
+    &[Test { name: "tool-speaks", limit_s: 200, run: speaks }, Test { name: "tool-finds-nobody", limit_s: 60, run: finds_nobody }, Test { name: "tool-doctor", limit_s: 60, run: doctor }];
+
+/// A folder of this test's own in which the tool looks for systems, as it does in a person's.
+pub struct Rooms {
+    home: PathBuf,
+    known: Option<Known>,
+}
+
+impl Rooms {
+    /// One in which nothing runs.
+    pub fn empty(name: &str) -> Result<Rooms> {
+        let home = std::env::temp_dir().join(format!("delias-{name}-{}", std::process::id()));
+        let rooms = home.join("delias");
+        fs::create_dir_all(&rooms).context("cannot create a folder")?;
+        fs::set_permissions(&rooms, fs::Permissions::from_mode(0o700)).context("its rights cannot be set")?;
+        Ok(Rooms { home, known: None })
+    }
+
+    /// One in which a system is found as if it had been started from a tree.
+    pub fn with(name: &str, project: &Project, session: &Session) -> Result<Rooms> {
+        let mut rooms = Rooms::empty(name)?;
+        let known = Known::at(project, &rooms.home.join("delias"))?;
+        symlink(session.socket(), known.socket()).context("the channel cannot be made known")?;
+        rooms.known = Some(known);
+        Ok(rooms)
+    }
+
+    /// The tool, to be run in a folder.
+    pub fn tool(&self, project: &Project, folder: &Path) -> Command {
+        let mut command = Command::new(project.build("delias"));
+        command.current_dir(folder).env("XDG_RUNTIME_DIR", &self.home).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Rooms {
+    fn drop(&mut self) {
+        self.known = None;
+        // Nobody depends on its going.
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The shell's own words do from outside what they do at the console.
+fn speaks(bench: &Bench) -> Result<()> {
+    let mut session = bench.boot()?;
+    let rooms = Rooms::with("tool", &bench.project, &session)?;
+    let run = |words: &[&str]| -> Result<Output> {
+        rooms.tool(&bench.project, &bench.project.root).args(words).output().context("cannot start delias")
+    };
+    for line in ["ns --json", "services --json", "updates --json", "who-uses json --json", "cells --old --json"] {
+        let output = run(&line.split(' ').collect::<Vec<_>>())?;
+        ensure!(output.status.success(), "`{line}` fails: {}", text(&output.stderr));
+        let said: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("`{line}` gives no JSON"))?;
+        equal(line, said, session.json(line)?)?;
+    }
+    for line in ["deps app_hello", "services", "addr memcpy"] {
+        let output = run(&line.split(' ').collect::<Vec<_>>())?;
+        equal(line, text(&output.stdout).trim_end(), session.run(line)?.replace("\r\n", "\n").trim_end())?;
+    }
+    for words in [&["ps", "--json"][..], &["mem", "--json"], &["reseat", "app_hello"], &["cells", "--verify"], &["exec", "echo 'two  words' && mem"]] {
+        let output = run(words)?;
+        ensure!(output.status.success() && !output.stdout.is_empty(), "{words:?}: {}", text(&output.stderr));
+    }
+    contains(&text(&run(&["exec", "echo 'two  words'"])?.stdout), "two  words")?;
+    let failed = run(&["deps", "no such cell"])?;
+    equal("the status of what fails", failed.status.code(), Some(1))?;
+    contains(&text(&failed.stderr), "no such cell")?;
+    contains(&text(&run(&["rollback"])?.stderr), "that can be taken back: 0")?;
+    contains(&text(&run(&["nonsense"])?.stderr), "there is no command `nonsense`")?;
+    let mut following = rooms.tool(&bench.project, &bench.project.root).args(["log", "-f"]).stdout(Stdio::piped()).spawn().context("cannot start delias")?;
+    let output = following.stdout.take().context("it has no output")?;
+    let found = BufReader::new(output).lines().map_while(Result::ok).any(|line| line.contains("service shell is bound"));
+    // It goes on for as long as the system does.
+    let _ = following.kill();
+    let _ = following.wait();
+    ensure!(found, "`log -f` does not show the log");
+    Ok(())
+}
+
+/// Where no system runs, it says so at once, and where it is.
+fn finds_nobody(bench: &Bench) -> Result<()> {
+    let rooms = Rooms::empty("nobody")?;
+    for folder in [bench.project.root.clone(), std::env::temp_dir()] {
+        for words in [&["ps"][..], &["cells", "--json"], &["exec", "mem"], &["log", "-f"]] {
+            let output = rooms.tool(&bench.project, &folder).args(words).output().context("cannot start delias")?;
+            ensure!(!output.status.success() && output.stdout.is_empty(), "{words:?} succeeds in {}", folder.display());
+            contains(&text(&output.stderr), "no system runs")?;
+        }
+    }
+    Ok(())
+}
+
+/// On a machine on which the tests run, everything is there.
+fn doctor(bench: &Bench) -> Result<()> {
+    let rooms = Rooms::empty("doctor")?;
+    let output = rooms.tool(&bench.project, &bench.project.root).arg("doctor").output().context("cannot start delias")?;
+    let said = text(&output.stdout);
+    ensure!(output.status.success(), "{said}");
+    ["ok      compiler: rustc", "ok      qemu-system-x86_64: /", "ok      image: built", "system: none runs", "everything is there"].iter().try_for_each(|part| contains(&said, part))?;
+    // One that misses something says what, and what to do.
+    let path = std::env::temp_dir();
+    let output = rooms.tool(&bench.project, &bench.project.root).env("PATH", &path).arg("doctor").output().context("cannot start delias")?;
+    let said = text(&output.stdout);
+    ensure!(!output.status.success(), "without PATH nothing is missing: {said}");
+    contains(&said, "MISSING qemu-system-x86_64: not on PATH; `make setup` installs it (on Debian in qemu-system-x86)")
+}
