@@ -1,13 +1,17 @@
 //! Cells from outside the tree, built with the SDK alone.
 
-use crate::bench::{Bench, Test, contains, equal};
+use crate::bench::{Bench, Test, cell_names, contains, equal, nothing_old};
 use anyhow::{Context, Result, ensure};
-use delias::sdk;
+use delias::running::Known;
+use delias::session::Session;
+use delias::{image, sdk, update};
+use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-pub const TESTS: &[Test] = &[Test { name: "outside-builds", limit_s: 400, run: builds }];
+pub const TESTS: &[Test] = &[Test { name: "outside-builds", limit_s: 400, run: builds }, Test { name: "outside-pushes", limit_s: 400, run: pushes }];
 
 /// An unpacked SDK, and a folder to work in.
 struct Outside {
@@ -33,6 +37,16 @@ impl Outside {
         Ok(Outside { tool: home.join(name).join("bin/delias"), home })
     }
 
+    /// Lets the tool find a system.
+    fn meet(&self, bench: &Bench, session: &Session) -> Result<Known> {
+        let rooms = self.home.join("delias");
+        fs::create_dir_all(&rooms).context("cannot create a folder")?;
+        fs::set_permissions(&rooms, fs::Permissions::from_mode(0o700)).context("its rights cannot be set")?;
+        let known = Known::at(&bench.project, &rooms)?;
+        symlink(session.socket(), known.socket()).context("the channel cannot be made known")?;
+        Ok(known)
+    }
+
     fn work(&self) -> PathBuf {
         self.home.join("work")
     }
@@ -43,7 +57,7 @@ impl Outside {
         for name in ["RUSTC", "CARGO_TARGET_DIR", "CARGO", "RUSTC_BOOTSTRAP"] {
             command.env_remove(name);
         }
-        let output = command.args(words).current_dir(folder).env("XDG_RUNTIME_DIR", &self.home).stdin(Stdio::null()).output().context("cannot start delias")?;
+        let output = command.args(words).current_dir(folder).env("XDG_RUNTIME_DIR", &self.home).env("XDG_CACHE_HOME", self.home.join("cache")).stdin(Stdio::null()).output().context("cannot start delias")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { succeeded: output.status.success(), out: text(&output.stdout), errors: text(&output.stderr) })
     }
@@ -111,4 +125,63 @@ fn builds(bench: &Bench) -> Result<()> {
         outside.fails(&app, &["build"], why)?;
     }
     Ok(())
+}
+
+/// A guest is pushed, runs, is replaced by a newer version of itself, taken back, and unloaded; then the world is what was booted.
+fn pushes(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(bench)?;
+    let (work, app) = (outside.work(), outside.work().join("visitor"));
+    outside.succeeds(&work, &["new", "visitor"])?;
+    outside.fails(&app, &["push"], "no system runs")?;
+    let mut session = bench.boot()?;
+    let _known = outside.meet(bench, &session)?;
+    let booted = session.json("cells --json")?["running_id"].clone();
+    session.run("run count &")?;
+
+    contains(&outside.succeeds(&app, &["push", "--run", "you"])?, "visitor runs")?;
+    let world = session.json("cells --json")?;
+    equal("the guests", &world["guests"], &json!(["visitor"]))?;
+    ensure!(cell_names(&world).contains(&"visitor".to_owned()), "the guest is no cell");
+    ensure!(world["running_id"] != booted, "the id is still that of the image");
+    contains(&session.run("cells")?, "the base and 1 guest: visitor")?;
+    contains(&session.run("run visitor you")?, "Hello, you.")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    contains(&session.run("reseat visitor")?, "1 cell reseated")?;
+    contains(&outside.succeeds(&app, &["push"])?, "nothing differs")?;
+
+    // A newer version, with a crate that travels along, is an update like any other.
+    let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
+    append(&manifest, "itoa = \"1\"\n")?;
+    let text = fs::read_to_string(&source).context("no source")?;
+    let newer = text.replace("    for word", "    console::println!(\"{} words.\", itoa::Buffer::new().format(words.len()));\n    for word");
+    fs::write(&source, newer).context("cannot write the source")?;
+    contains(&outside.succeeds(&app, &["push"])?, "applied")?;
+    contains(&session.run("run visitor a b")?, "2 words.")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    contains(&session.run("rollback")?, "1 update taken back")?;
+    equal("the id", &session.json("cells --json")?["running_id"], &world["running_id"])?;
+    ensure!(!session.run("run visitor a b")?.contains("words."), "the newer version still runs");
+    contains(&outside.succeeds(&app, &["push"])?, "applied")?;
+
+    // A second guest with the same crate.
+    outside.succeeds(&work, &["new", "friend"])?;
+    append(&work.join("friend/Cargo.toml"), "itoa = \"1\"\n")?;
+    append(&work.join("friend/src/lib.rs"), "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n")?;
+    outside.succeeds(&work.join("friend"), &["push"])?;
+    equal("the guests", &session.json("cells --json")?["guests"], &json!(["friend", "visitor"]))?;
+    let mut channel = session.channel()?;
+    let error = update::difference(&bench.project, &mut channel, &image::Image::read(&bench.project)?).err().context("an update of the base passes over guests")?;
+    contains(&format!("{error:#}"), "guests run (friend, visitor)")?;
+    drop(channel);
+    // What another guest has stays.
+    contains(&session.run("unload visitor")?, "1 cell unloaded")?;
+    ensure!(cell_names(&session.json("cells --json")?).contains(&"itoa".to_owned()), "a crate has gone that another guest has");
+    contains(&outside.succeeds(&work, &["unload", "friend"])?, "2 cells unloaded")?;
+    contains(&session.run("unload friend")?, "there is no guest friend")?;
+    let after = session.json("cells --json")?;
+    equal("the id of what was booted", &after["running_id"], &booted)?;
+    equal("the guests", &after["guests"], &json!([]))?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    contains(&session.run("ps")?, "count")?;
+    nothing_old(&mut session)
 }

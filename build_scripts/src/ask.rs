@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 /// The shell's commands that the host tool passes on.
-pub const WORDS: [&str; 18] = [
-    "addr", "cells", "deps", "kill", "log", "mem", "ns", "peek", "poweroff", "ps", "reboot", "reseat", "rollback", "services", "ship", "update", "updates",
+pub const WORDS: [&str; 19] = [
+    "addr", "cells", "deps", "kill", "log", "mem", "ns", "peek", "poweroff", "ps", "reboot", "reseat", "rollback", "services", "ship", "unload", "update", "updates",
     "who-uses",
 ];
 /// Between two looks at the log, in milliseconds.

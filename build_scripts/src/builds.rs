@@ -113,7 +113,7 @@ pub fn compose(project: &Project, id: &str, base: &Path, cells: &[Running]) -> R
         image.cells.push(row);
     }
     manifest.cells.sort_by(|a, b| a.name.cmp(&b.name));
-    manifest.image_id = *blake3::hash(manifest.id_input().as_bytes()).as_bytes();
+    manifest.image_id = manifest.id(|bytes| *blake3::hash(bytes).as_bytes());
     image.id = blake3::Hash::from(manifest.image_id).to_hex().to_string();
     ensure!(image.id == id, "the running cells together have the id {}, but the system says {id}", image.id);
     let head = manifest.write().context("the manifest cannot be written")?;

@@ -191,9 +191,10 @@ fn manifest(project: &Project, toolchain: &Toolchain, cells: &[CellObject]) -> R
         hosted: hosted::resolve(project, cells)?,
         services: services(project)?,
         namespaces: namespaces::resolve(project, cells)?,
+        guests: Vec::new(),
         entry: ENTRY.to_owned(),
     };
-    manifest.image_id = *blake3::hash(manifest.id_input().as_bytes()).as_bytes();
+    manifest.image_id = manifest.id(|bytes| *blake3::hash(bytes).as_bytes());
     Ok(manifest)
 }
 

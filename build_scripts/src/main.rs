@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 /// Builds, checks, boots and tests Delias.
 #[derive(Parser)]
-#[command(name = "delias", after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, services, ship, update, updates, who-uses")]
+#[command(name = "delias", after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, services, ship, unload, update, updates, who-uses")]
 struct Arguments {
     #[command(subcommand)]
     command: Commands,
@@ -110,6 +110,12 @@ enum Commands {
     /// Any command of the shell, in the system that runs: ps, cells, mem, log -f …
     #[command(external_subcommand)]
     Shell(Vec<OsString>),
+    /// Build the cell in this folder, and put it into the system that runs: a new one, or a new version of it
+    Push {
+        /// Then run it in the background, with these words
+        #[arg(long)]
+        run: Option<String>,
+    },
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Attend {
@@ -154,6 +160,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             let clean = guest::diagnose(&Guest::find()?, &Sdk::find()?)?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Commands::Push { run } => return guest::push(&Guest::find()?, &Sdk::find()?, run.as_deref()),
         Commands::Build { message_format: None } => {
             let sdk = Sdk::find()?;
             let built = guest::build(&Guest::find()?, &sdk)?;
@@ -230,7 +237,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", sdk::make(&project)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } => unreachable!("it never gets here"),
+        Commands::Attend { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push { .. } => unreachable!("it never gets here"),
     }
 }
 

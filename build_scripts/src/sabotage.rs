@@ -177,7 +177,7 @@ impl Image {
                     cell.object_hash = *blake3::hash(object).as_bytes();
                 }
             }
-            self.manifest.image_id = *blake3::hash(self.manifest.id_input().as_bytes()).as_bytes();
+            self.manifest.image_id = self.manifest.id(|bytes| *blake3::hash(bytes).as_bytes());
         }
         let head = self.manifest.write().context("the manifest cannot be written")?;
         let mut entries = vec![(manifest::FILE.to_owned(), head.as_slice())];

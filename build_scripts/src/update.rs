@@ -9,7 +9,7 @@ use crate::image::{self, Image};
 use crate::project::Project;
 use crate::session::json_lines;
 use crate::{ask, builds};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, Verdict};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +32,14 @@ fn hex(id: [u8; 32]) -> String {
 /// # Errors
 /// What runs is no build that was kept.
 pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> Result<Option<Bundle>> {
-    let running = hex(channel.state()?.running_id);
+    let state = channel.state()?;
+    let running = hex(state.running_id);
+    ensure!(
+        state.guests.is_empty(),
+        "guests run ({}), which an update of the base does not carry along: unload them first, `delias unload {}`",
+        state.guests.join(", "),
+        state.guests[0]
+    );
     if running == target.id {
         return Ok(None);
     }

@@ -33,7 +33,7 @@ pub fn archive(subject: &Subject) -> Result<Verdict> {
             Some(_) => {}
         }
     }
-    if *blake3::hash(subject.manifest.id_input().as_bytes()).as_bytes() != subject.manifest.image_id {
+    if subject.manifest.id(|bytes| *blake3::hash(bytes).as_bytes()) != subject.manifest.image_id {
         faults.push("the image id is not the hash of cells and toolchain".to_owned());
     }
     let boot = subject.manifest.cells.iter().filter(|cell| cell.boot).count();

@@ -98,6 +98,7 @@ pub fn between(old: &Path, new: &Path) -> Result<Bundle> {
         ends: Vec::new(),
         starts: Vec::new(),
         namespaces: target.manifest.namespaces.clone(),
+        guests: target.manifest.guests.clone(),
         data: Data::default(),
         boot_pending: nano_core(old)? != nano_core(new)?,
     };

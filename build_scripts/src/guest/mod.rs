@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! delias new ─▶ a crate ─▶ delias build ─▶ target/delias/NAME.o for the guest, and for each crate that the image has not
+//!                          delias push ──▶ the difference that it makes to the world that runs ─▶ the channel
 //! ```
 //! A guest is compiled as a cell of the tree is: the same compiler, target and flags. What the image has of crates is never
 //! compiled again, so a guest links to the cells that run, and to nothing that only looks like them.
 
 mod build;
 mod create;
+mod push;
 
 pub use build::{Built, build, diagnose};
 pub use create::{Kind, create};
+pub use push::push;
 
 use crate::sdk::Sdk;
 use anyhow::{Context, Result, bail};

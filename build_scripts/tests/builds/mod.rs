@@ -116,7 +116,7 @@ pub fn image(crates: &[(&str, &str)]) -> Folder {
         cells: cells.iter().map(|cell| cell.cell.clone()).collect(),
         ..Manifest::default()
     };
-    manifest.image_id = *blake3::hash(manifest.id_input().as_bytes()).as_bytes();
+    manifest.image_id = manifest.id(|bytes| *blake3::hash(bytes).as_bytes());
     fs::write(build.join("cells.tar"), archive::write(&manifest, &cells).unwrap()).unwrap();
     fs::write(build.join("nano_core"), "nano").unwrap();
     let hash = |source: &str| blake3::hash(source.as_bytes()).to_hex().to_string();

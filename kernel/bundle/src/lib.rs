@@ -9,12 +9,12 @@
 extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
-use manifest::{Hosted, Service};
+use manifest::{Guest, Hosted, Service};
 use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 7;
+pub const FORMAT: u32 = 8;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 
@@ -160,6 +160,8 @@ pub struct Bundle {
     pub starts: Vec<String>,
     /// The target's namespaces.
     pub namespaces: Vec<Namespace>,
+    /// The target's guests.
+    pub guests: Vec<Guest>,
     /// What happens to data.
     pub data: Data,
     /// `nano_core` differs too: that part waits for the next boot.

@@ -6,7 +6,7 @@ extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
 use loader::{Error, World};
-use manifest::{Cell, id_input};
+use manifest::{Cell, id};
 
 /// What was computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,18 @@ pub struct Verified {
     pub id: [u8; 32],
     /// Cells whose object in memory has another hash than the manifest says.
     pub changed: Vec<String>,
+}
+
+/// The id of what runs without its guests, from the hashes that the loader has.
+pub fn base(world: &World) -> [u8; 32] {
+    let is_guest = |name: &str| world.guests.iter().any(|guest| guest.cells.iter().any(|cell| cell == name));
+    let cells = world.graph.cells().filter(|(_, cell)| !is_guest(cell.name)).map(|(id, cell)| {
+        let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();
+        (cell.name, key, world.hashes.get(id.0 as usize).unwrap_or(&[0; 32]))
+    });
+    let services = world.services.iter().map(|listed| &listed.service);
+    let blake3 = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
+    id(blake3, cells, services, world.graph.namespaces().iter(), &[], &world.archive.manifest.toolchain)
 }
 
 /// Hashes every running cell's object, and compares every copy with its object.
@@ -32,10 +44,10 @@ pub fn verify(world: &World) -> Result<Verified, Error> {
             changed.push(String::from(cell.name));
         }
         let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();
-        hashes.push((key, hash));
+        hashes.push((cell.name, key, hash));
     }
-    let cells = hashes.iter().map(|(key, hash)| (key.clone(), hash));
+    let cells = hashes.iter().map(|(name, key, hash)| (*name, key.clone(), hash));
     let services = world.services.iter().map(|listed| &listed.service);
-    let input = id_input(cells, services, world.graph.namespaces().iter(), &manifest.toolchain);
-    Ok(Verified { id: *blake3::hash(input.as_bytes()).as_bytes(), changed })
+    let blake3 = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
+    Ok(Verified { id: id(blake3, cells, services, world.graph.namespaces().iter(), &world.guests, &manifest.toolchain), changed })
 }

@@ -52,7 +52,7 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     let to_be_bound = |service: &Service| Listed { service: service.clone(), left_out: Some("it is not bound yet".to_string()) };
     let services = archive.manifest.services.iter().map(to_be_bound).collect();
     // Until it is published it is never dropped: it would unmap what runs, and a failure is still to be told.
-    let mut world = ManuallyDrop::new(World { archive, running_id, services, hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table });
+    let mut world = ManuallyDrop::new(World { archive, running_id, services, guests: Vec::new(), hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table });
     world.distribute(shared);
     world.map = world.running_map(|_| true);
     world.map.install();

@@ -8,7 +8,7 @@ use crate::{archive::Archive,
 use alloc::{boxed::Box, string::String, vec::Vec};
 use handoff::layout::{PAGE, TEXT};
 use linker::{CellId, Graph, Placement, Replaced, Span, Staged};
-use manifest::Service;
+use manifest::{Guest, Service};
 use paging::{CodeMapping, Mapping};
 use state_db::{State, cached};
 use sync::Exclusive;
@@ -79,6 +79,8 @@ pub struct World {
     pub running_id: [u8; 32],
     /// The services, in the order in which they are bound.
     pub services: Vec<Listed>,
+    /// The guests, sorted by name.
+    pub guests: Vec<Guest>,
     /// The cells and what lies between them.
     pub graph: Graph<'static>,
     /// By cell: BLAKE3 of its object.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Name of the manifest in the archive.
 pub const FILE: &str = "manifest";
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// How symbols begin that bind a service.
 pub const BINDS: &str = "delias_service_";
 /// How symbols begin that end a service.
@@ -22,7 +22,7 @@ pub const REVOKES: &str = "delias_revoke_";
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
-    /// BLAKE3 over [`Manifest::id_input`].
+    /// See [`Manifest::id`].
     pub image_id: [u8; 32],
     /// `rustc -vV` of the compiler that made every object, trimmed.
     pub toolchain: String,
@@ -34,6 +34,8 @@ pub struct Manifest {
     pub services: Vec<Service>,
     /// Namespaces; a cell that is in none of them is in the base.
     pub namespaces: Vec<Namespace>,
+    /// Guests, sorted by name; an archive that boots has none.
+    pub guests: Vec<Guest>,
     /// The symbol `nano_core` jumps to.
     pub entry: String,
 }
@@ -110,6 +112,15 @@ impl Service {
     }
 }
 
+/// A guest: cells that were made outside the tree, and came while the system ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// Its name, which is that of its own cell.
+    pub name: String,
+    /// Its cells: its own, and crates that came along.
+    pub cells: Vec<String>,
+}
+
 /// Why a manifest was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -145,35 +156,33 @@ impl Manifest {
         postcard::to_allocvec(self).map_err(Error::Malformed)
     }
 
-    /// The bytes whose BLAKE3 is this image's id.
-    pub fn id_input(&self) -> String {
-        let cells = self.cells.iter().map(|cell| (cell.key(), &cell.object_hash));
-        id_input(cells, &self.services, &self.namespaces, &self.toolchain)
+    /// The id of this image, or of the world that is described as one; `hash` is BLAKE3.
+    pub fn id(&self, hash: impl Fn(&[u8]) -> [u8; 32]) -> [u8; 32] {
+        let cells = self.cells.iter().map(|cell| (&*cell.name, cell.key(), &cell.object_hash));
+        id(hash, cells, &self.services, &self.namespaces, &self.guests, &self.toolchain)
     }
 }
 
-/// The bytes whose BLAKE3 is the id of what runs: one line `KEY HASH` a cell, sorted; the services in their order; the
-/// namespaces in theirs; the toolchain.
-pub fn id_input<'c, 's, 'n>(
-    cells: impl IntoIterator<Item = (String, &'c [u8; 32])>,
+/// The id of what runs; `hash` is BLAKE3, and cells are name, key and hash of the object.
+///
+/// That of an image is the hash of one line `KEY HASH` a cell, sorted; the services in their order; the namespaces in theirs;
+/// the toolchain. With guests it is the hash of the image's, and of the lines of the guests' cells.
+pub fn id<'c, 's, 'n>(
+    hash: impl Fn(&[u8]) -> [u8; 32],
+    cells: impl IntoIterator<Item = (&'c str, String, &'c [u8; 32])>,
     services: impl IntoIterator<Item = &'s Service>,
     namespaces: impl IntoIterator<Item = &'n Namespace>,
+    guests: &[Guest],
     toolchain: &str,
-) -> String {
-    use core::fmt::Write;
-    let mut lines: Vec<String> = cells
-        .into_iter()
-        .map(|(key, hash)| {
-            let mut line = key;
-            line.push(' ');
-            for byte in hash {
-                // Writing to a String cannot fail.
-                let _ = write!(line, "{byte:02x}");
-            }
-            line
-        })
-        .collect();
+) -> [u8; 32] {
+    let is_guest = |name: &str| guests.iter().any(|guest| guest.cells.iter().any(|cell| cell == name));
+    let (mut lines, mut more) = (Vec::new(), Vec::new());
+    for (name, key, hash) in cells {
+        let line = line(key, hash);
+        if is_guest(name) { more.push(line) } else { lines.push(line) }
+    }
     lines.sort_unstable();
+    more.sort_unstable();
     for Service { name, implementation, parameters } in services {
         lines.push(alloc::format!("service {name:?} {implementation:?} {parameters:?}"));
     }
@@ -181,5 +190,21 @@ pub fn id_input<'c, 's, 'n>(
         lines.push(alloc::format!("namespace {name:?} {cells:?} {allows:?}"));
     }
     lines.push(String::from(toolchain));
-    lines.join("\n")
+    let image = hash(lines.join("\n").as_bytes());
+    if more.is_empty() {
+        return image;
+    }
+    more.insert(0, line(String::from("image"), &image));
+    hash(more.join("\n").as_bytes())
+}
+
+fn line(name: String, hash: &[u8; 32]) -> String {
+    use core::fmt::Write;
+    let mut line = name;
+    line.push(' ');
+    for byte in hash {
+        // Writing to a String cannot fail.
+        let _ = write!(line, "{byte:02x}");
+    }
+    line
 }

@@ -20,6 +20,7 @@ use alloc::{
 use bundle::{Bundle, Follow, What};
 use linker::{CellId, Change};
 use loader::{World, with_world};
+use manifest::Guest;
 use namespace::Namespaces;
 use update::{Done, Stage};
 
@@ -63,7 +64,7 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     let changed = with_world(|world| {
         let wanted = wanted(&store, &bundle)?;
         let mut granted = Granted::new(world, &bundle)?;
-        let aim = Aim { target: bundle.target_id, data: Arc::new(bundle.data.clone()), way: Way::There };
+        let aim = Aim { target: bundle.target_id, data: Arc::new(bundle.data.clone()), way: Way::There, guests: bundle.guests.clone() };
         let (done, applied) = transact(granted.world, &mut store, wanted, aim, &mut turn)?;
         Ok((done, Applied { namespaces: granted.keep(), ..applied }))
     });
@@ -162,11 +163,12 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
         })
         .collect();
     let (namespaces, data, services) = (applied.namespaces.clone(), applied.data.clone(), applied.services.clone());
+    let guests = applied.guests.clone();
     let mut turn = with_world(|world| Turn::new(world, &services))?;
     turn.end()?;
     let changed = with_world(|world| {
         let mut granted = Granted::with(world, namespaces);
-        transact(granted.world, store, wanted, Aim { target: base, data, way: Way::Back }, &mut turn)?;
+        transact(granted.world, store, wanted, Aim { target: base, data, way: Way::Back, guests }, &mut turn)?;
         granted.keep();
         Ok(())
     });
@@ -226,15 +228,20 @@ impl Prepared {
 }
 
 /// Where a transaction leads, besides its cells.
-struct Aim {
+pub(crate) struct Aim {
     /// The id afterwards.
-    target: [u8; 32],
-    data: Arc<bundle::Data>,
-    way: Way,
+    pub target: [u8; 32],
+    /// What happens to data.
+    pub data: Arc<bundle::Data>,
+    /// There, or back.
+    pub way: Way,
+    /// The guests afterwards.
+    pub guests: Vec<Guest>,
 }
 
-fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, aim: Aim, turn: &mut Turn) -> Result<(Done, Applied), Error> {
-    let Aim { target, data, way } = aim;
+/// Makes a change as one transaction.
+pub(crate) fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, aim: Aim, turn: &mut Turn) -> Result<(Done, Applied), Error> {
+    let Aim { target, data, way, mut guests } = aim;
     let base = world.running_id;
     let before: Vec<Before> = wanted
         .iter()
@@ -262,6 +269,7 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, aim: Aim,
     let done = stage.apply(world)?;
     world.running_id = target;
     let services = turn.list(world);
+    core::mem::swap(&mut world.guests, &mut guests);
     world.hashes.resize(world.graph.numbers(), [0; 32]);
     for want in &wanted {
         if let (Some((_, hash, bytes)), Some(cell)) = (&want.to, world.graph.find(&want.name)) {
@@ -277,11 +285,12 @@ fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, aim: Aim,
     let Done { words, frames, pause_ns, migrated, .. } = done;
     let at_ns = time::now_ns();
     store.settled_ns = at_ns;
-    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated, outcome: Outcome::Applied, before, data, services, namespaces: Arc::default() };
+    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated, outcome: Outcome::Applied, before, data, services, guests, namespaces: Arc::default() };
     Ok((done, applied))
 }
 
-fn remember(store: &mut Store, applied: Applied) {
+/// Puts an update on the list.
+pub(crate) fn remember(store: &mut Store, applied: Applied) {
     // What was taken back is told until something new is applied.
     store.applied.retain(|old| old.outcome == Outcome::Applied);
     store.applied.push_back(applied);

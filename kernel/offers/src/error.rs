@@ -78,6 +78,17 @@ pub enum Error {
     /// Its namespaces contradict each other.
     #[error("the offer's namespaces: {0}")]
     Namespaces(#[from] namespace::Error),
+    /// There is no such guest.
+    #[error("there is no guest {0}; `cells` lists them")]
+    NoGuest(String),
+    /// A guest is needed.
+    #[error("guest {guest} cannot be unloaded: {by}")]
+    Used {
+        /// Its name.
+        guest: String,
+        /// Who needs it.
+        by: String,
+    },
     /// A service cannot be ended.
     #[error("service {name} cannot be ended: {why}")]
     Stays {

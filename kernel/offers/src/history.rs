@@ -6,7 +6,7 @@ use crate::{
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::Follow;
-use manifest::Service;
+use manifest::{Guest, Service};
 use namespace::Namespaces;
 
 /// How an update ended.
@@ -60,6 +60,8 @@ pub struct Applied {
     pub(crate) data: Arc<bundle::Data>,
     /// The services before.
     pub(crate) services: Vec<Service>,
+    /// The guests before.
+    pub(crate) guests: Vec<Guest>,
     /// The namespaces before.
     pub(crate) namespaces: Arc<Namespaces>,
 }

@@ -26,6 +26,7 @@ mod planks;
 mod probation;
 mod services;
 mod store;
+mod unload;
 
 pub use apply::{apply, rollback};
 pub use error::Error;
@@ -33,4 +34,5 @@ pub use history::{Applied, Outcome, each_applied};
 pub use offer::{offer, offered, withdraw};
 pub use plan::{Plan, Planned, plan};
 pub use planks::{Plank, Planks, planks};
+pub use unload::unload;
 pub use probation::{PROBATION_NS, notice};

@@ -7,7 +7,7 @@ use crate::{
 use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::{Bundle, Change, Verdict, What};
 use loader::{World, with_world};
-use manifest::{Cell, Service, id_input};
+use manifest::{Cell, Guest, Service, id};
 use namespace::Namespace;
 
 /// Takes an offer in place of the one that waits, after checking all that can be checked; a sentence about it. One that the
@@ -48,20 +48,20 @@ pub(crate) fn check(world: &World, bundle: &Bundle) -> Result<(), Error> {
     if bundle.toolchain != world.archive.manifest.toolchain {
         return Err(Error::Toolchain);
     }
-    let found = id_with(world, &bundle.changes, &bundle.services, &bundle.namespaces, &bundle.toolchain)?;
+    let found = id_with(world, &bundle.changes, &bundle.services, &bundle.namespaces, &bundle.guests)?;
     if found != bundle.target_id {
         return Err(Error::Target { target: Short(bundle.target_id), found: Short(found) });
     }
     Ok(())
 }
 
-/// The id of what would run with some changes, services and namespaces.
+/// The id of what would run with some changes, services, namespaces and guests.
 pub(crate) fn id_with<'s, 'n>(
     world: &World,
     changes: &[Change],
     services: impl IntoIterator<Item = &'s Service>,
     namespaces: impl IntoIterator<Item = &'n Namespace>,
-    toolchain: &str,
+    guests: &[Guest],
 ) -> Result<[u8; 32], Error> {
     let mut cells: Vec<(String, &str, [u8; 32])> = world
         .graph
@@ -86,8 +86,9 @@ pub(crate) fn id_with<'s, 'n>(
             }
         }
     }
-    let input = id_input(cells.iter().map(|(key, _, hash)| (key.clone(), hash)), services, namespaces, toolchain);
-    Ok(*blake3::hash(input.as_bytes()).as_bytes())
+    let cells = cells.iter().map(|(key, name, hash)| (*name, key.clone(), hash));
+    let blake3 = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
+    Ok(id(blake3, cells, services, namespaces, guests, &world.archive.manifest.toolchain))
 }
 
 fn key(name: &str, version: &str) -> String {

@@ -7,7 +7,7 @@ use loader::World;
 use manifest::Service;
 use namespace::Namespace;
 
-/// The cell's part of a bundle, as a bundle that leads to what will run then; services and namespaces stay as they are.
+/// The cell's part of a bundle, as a bundle that leads to what will run then; services, namespaces and guests stay as they are.
 ///
 /// # Errors
 /// [`Error::NotOffered`], [`Error::Along`] if others must come with it, [`Error::Whole`] if data changes.
@@ -23,6 +23,7 @@ pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle,
     let changes: Vec<Change> = [change.clone()].into();
     let services: Vec<Service> = world.services.iter().map(|listed| listed.service.clone()).collect();
     let namespaces: Vec<Namespace> = world.graph.namespaces().iter().cloned().collect();
-    let target_id = id_with(world, &changes, &services, &namespaces, &bundle.toolchain)?;
-    Ok(Bundle { changes, target_id, services, namespaces, ..bundle.clone() })
+    let target_id = id_with(world, &changes, &services, &namespaces, &world.guests)?;
+    let guests = world.guests.clone();
+    Ok(Bundle { changes, target_id, services, namespaces, guests, ..bundle.clone() })
 }

@@ -31,8 +31,15 @@ pub(crate) fn run(line: &str) -> Ran {
         }
         let words: Vec<&str> = command.words.iter().map(String::as_str).collect();
         let first = words.first().copied().unwrap_or_default();
+        if let (true, ["run", name, rest @ ..]) = (command.background, words.as_slice()) {
+            match commands::start_app(name, rest) {
+                Ok(_) => ran.text.push_str(&format!("{name} runs; what it shows is at the system's console\n")),
+                Err(failure) => ran.fail(&failure.to_string()),
+            }
+            continue;
+        }
         if command.background || matches!(first, "run" | "sleep") {
-            ran.fail(&format!("`{first}` needs a console: type it at the system's own"));
+            ran.fail(&format!("`{first}` needs a console: type it at the system's own, or let it run in the background with `run APP &`"));
             continue;
         }
         match commands::run(&words, &|_| {}, &mut ran.text) {

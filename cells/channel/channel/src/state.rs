@@ -148,6 +148,8 @@ fn state() -> Result<wire::State, String> {
     let state = loader::with_world(|world| wire::State {
         running_id: world.running_id,
         boot_id: world.archive.manifest.image_id,
+        base_id: identity::base(world),
+        guests: world.guests.iter().map(|guest| guest.name.clone()).collect(),
         toolchain: world.archive.manifest.toolchain.clone(),
         offered,
     });

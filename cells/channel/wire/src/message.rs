@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 /// The version of these messages. It stands in front of each, so that two ends of different age can say so.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What the host asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,10 @@ pub struct State {
     pub running_id: [u8; 32],
     /// The id of what was booted.
     pub boot_id: [u8; 32],
+    /// The id of what runs without its guests.
+    pub base_id: [u8; 32],
+    /// The guests, by name.
+    pub guests: Vec<String>,
     /// `rustc -vV` of what runs.
     pub toolchain: String,
     /// Where the offer that waits leads, if one does.

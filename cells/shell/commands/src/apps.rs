@@ -17,6 +17,8 @@ pub(crate) const RUN: Command =
     Command { name: "run", usage: Usage { words: &["APP"], rest: true, flags: &[] }, about: "runs an app and waits for it; `run APP &` does not wait", run };
 
 const PREFIX: &str = "delias_app_";
+/// What stands in front of the names of guests' apps.
+const GUEST: &str = "delias_guest_";
 
 /// What an app exports.
 type App = extern "Rust" fn(&[&str]) -> i32;
@@ -37,7 +39,11 @@ fn run(call: &mut Call<'_>) -> Result<Done, Failure> {
 /// # Errors
 /// [`Failure`], if there is no such app, or no memory for its task.
 pub fn start_app(name: &str, words: &[&str]) -> Result<TaskRef, Failure> {
-    let entry = loader::with_world(|world| world.graph.symbol(&format!("{PREFIX}{name}")).ok_or_else(|| apps(world)))?;
+    let entry = loader::with_world(|world| {
+        // A guest's app comes before one of the image.
+        let found = [GUEST, PREFIX].iter().find_map(|prefix| world.graph.symbol(&format!("{prefix}{name}")));
+        found.ok_or_else(|| apps(world))
+    })?;
     let entry = match entry {
         Ok(address) => address as usize,
         Err(apps) => return Err(Failure::new(format_args!("there is no app `{}`; there are {apps}", Shown(name)))),
@@ -64,7 +70,7 @@ fn main(start: usize) -> i32 {
 
 /// The names of all apps, as a list in a sentence.
 fn apps(world: &World) -> String {
-    let mut names: Vec<&str> = world.graph.cells().flat_map(|(_, cell)| cell.object.defined()).filter_map(|symbol| symbol.strip_prefix(PREFIX)).collect();
+    let mut names: Vec<&str> = world.graph.cells().flat_map(|(_, cell)| cell.object.defined()).filter_map(|symbol| symbol.strip_prefix(PREFIX).or(symbol.strip_prefix(GUEST))).collect();
     names.sort_unstable();
     names.join(", ")
 }

@@ -41,7 +41,15 @@ fn list(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     for refused in &world.refused {
         writeln!(call.out, "{:22} refused: {}", refused.cell, refused.why)?;
     }
-    writeln!(call.out, "{} cells, running {:.12}", world.graph.count(), Id(&world.running_id))?;
+    write!(call.out, "{} cells, running {:.12}", world.graph.count(), Id(&world.running_id))?;
+    match world.guests.as_slice() {
+        [] => writeln!(call.out)?,
+        guests => {
+            write!(call.out, ", which is the base and {} guest{}:", guests.len(), if guests.len() == 1 { "" } else { "s" })?;
+            guests.iter().try_for_each(|guest| write!(call.out, " {}", guest.name))?;
+            writeln!(call.out)?;
+        }
+    }
     Ok(())
 }
 
@@ -52,7 +60,7 @@ fn list_json(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     json::object(call.out, |o| {
         o.field("boot_id", json::Text(Id(&world.archive.manifest.image_id)))?;
         o.field("running_id", json::Text(Id(&world.running_id)))?;
-        o.array("guests", |_| Ok(()))?;
+        o.array("guests", |list| world.guests.iter().try_for_each(|guest| list.item(guest.name.as_str())))?;
         o.object("nano_core", |o| o.field("bytes_in_use", nano_core))?;
         o.array("cells", |list| {
             for (id, cell) in world.graph.cells() {

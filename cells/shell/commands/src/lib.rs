@@ -63,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
     services::SERVICES,
     update::SHIP,
     system::SLEEP,
+    update::UNLOAD,
     update::UPDATE,
     update::UPDATES,
     system::UPTIME,

@@ -208,6 +208,20 @@ fn rollback(call: &mut Call<'_>) -> Result<Done, Failure> {
     Ok(Done::Now)
 }
 
+pub(crate) const UNLOAD: Command = Command {
+    name: "unload",
+    usage: Usage { words: &["GUEST"], ..Usage::NOTHING },
+    about: "takes the cells of a guest out, unless somebody needs them",
+    run: unload,
+};
+
+fn unload(call: &mut Call<'_>) -> Result<Done, Failure> {
+    let name = call.words.first().copied().ok_or_else(|| Failure::new(format_args!("GUEST is missing")))?;
+    let cells = offers::unload(name)?;
+    writeln!(call.out, "{cells} {} unloaded", if cells == 1 { "cell" } else { "cells" })?;
+    Ok(Done::Now)
+}
+
 pub(crate) const SHIP: Command = Command {
     name: "ship",
     usage: Usage { flags: &[flag("--sail"), flag("--json"), Flag { name: "--pause", value: Some("TIME") }], ..Usage::NOTHING },
