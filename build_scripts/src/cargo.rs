@@ -189,7 +189,10 @@ fn remapped(project: &Project, toolchain: &Toolchain) -> Result<String> {
 }
 
 /// The folders of unpacked crates in cargo's home, one for each registry.
-fn registry_sources() -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// It cannot be told where that is.
+pub fn registry_sources() -> Result<Vec<PathBuf>> {
     let home = match std::env::var_os("CARGO_HOME") {
         Some(home) => PathBuf::from(home),
         None => PathBuf::from(std::env::var_os("HOME").context("neither CARGO_HOME nor HOME is set")?).join(".cargo"),

@@ -91,7 +91,7 @@ impl Channel {
                 Answer::Text(piece) => text += &piece,
                 Answer::Ended { status } => return Ok(Ran { text, status }),
                 Answer::Refused(why) => bail!("{why}"),
-                Answer::State(_) | Answer::Go => bail!("the system answers something else than it was asked"),
+                Answer::State(_) | Answer::Go | Answer::Bytes(_) => bail!("the system answers something else than it was asked"),
             }
         }
     }
@@ -125,6 +125,23 @@ impl Channel {
             self.ask(&Request::Part(part))?;
         }
         Ok(self.finish()?.text)
+    }
+
+    /// What a guest is built from.
+    ///
+    /// # Errors
+    /// There is no such guest, or the system does not answer.
+    pub fn source(&mut self, guest: &str) -> Result<Vec<u8>> {
+        self.ask(&Request::Source(guest))?;
+        let mut bytes = Vec::new();
+        loop {
+            match self.answer()? {
+                Answer::Bytes(piece) => bytes.extend_from_slice(&piece),
+                Answer::Ended { .. } => return Ok(bytes),
+                Answer::Refused(why) => bail!("{why}"),
+                other => bail!("the system was asked for a guest's source and answers {other:?}"),
+            }
+        }
     }
 
     /// Takes back what is offered.

@@ -170,8 +170,11 @@ pub fn make(project: &Project) -> Result<PathBuf> {
     Ok(archive)
 }
 
-/// The SDK of the image that was built last, as a folder.
-fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
+/// The SDK of the image that was built last, as a folder of `build/`.
+///
+/// # Errors
+/// A file cannot be copied.
+pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
     let toolchain = Toolchain::find(project)?;
     let artifacts = cargo::build(project, &toolchain)?;
     let root = project.build("sdk").join(format!("delias-sdk-{}", short(&image.id)));

@@ -8,8 +8,8 @@ use crate::diff::{self, report};
 use crate::image::{self, Image};
 use crate::project::Project;
 use crate::session::json_lines;
-use crate::{ask, builds};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{ask, builds, guest, qemu};
+use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Verdict};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,14 +33,12 @@ fn hex(id: [u8; 32]) -> String {
 /// What runs is no build that was kept.
 pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> Result<Option<Bundle>> {
     let state = channel.state()?;
-    let running = hex(state.running_id);
-    ensure!(
-        state.guests.is_empty(),
-        "guests run ({}), which an update of the base does not carry along: unload them first, `delias unload {}`",
-        state.guests.join(", "),
-        state.guests[0]
-    );
-    if running == target.id {
+    let running = hex(state.base_id);
+    let drop: Vec<String> = qemu::variable("DROP").unwrap_or_default().split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if let Some(unknown) = drop.iter().find(|name| !state.guests.contains(name)) {
+        bail!("there is no guest {unknown} to drop; there are: {}", state.guests.join(", "));
+    }
+    if running == target.id && drop.is_empty() {
         return Ok(None);
     }
     let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
@@ -54,6 +52,15 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
             )
         })?,
     };
+    if state.guests.is_empty() {
+        return diff::between(&old, &new).map(Some);
+    }
+    let (before, after) = guest::carry(project, channel, &state, &old, (target, &new), &drop)?;
+    let (old, new) = (project.build("worlds/before"), project.build("worlds/after"));
+    before.lay_out(&old)?;
+    after.lay_out(&new)?;
+    // Whenever it is applied, the next difference starts from there.
+    after.keep()?;
     diff::between(&old, &new).map(Some)
 }
 

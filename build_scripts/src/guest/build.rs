@@ -78,8 +78,15 @@ pub fn build(guest: &Guest, sdk: &Sdk) -> Result<Built> {
     Ok(Built { name, cells })
 }
 
+/// The folders whose names no object may show, in cargo's encoding: the same source gives the same object wherever it lies.
+fn remapped(guest: &Guest) -> Result<String> {
+    let registries = cargo::registry_sources()?.into_iter().map(|folder| (folder, "/dep"));
+    let all = std::iter::once((guest.folder.clone(), "/guest")).chain(registries);
+    Ok(all.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect::<Vec<_>>().join("\x1f"))
+}
+
 /// cargo, set up for a guest.
-fn cargo(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Command {
+fn cargo(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Command> {
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(&guest.folder).stdin(Stdio::null());
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN"] {
@@ -97,9 +104,9 @@ fn cargo(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Command {
         .env("CARGO_ENCODED_RUSTFLAGS", flags.collect::<Vec<_>>().join("\x1f"))
         .env("RUSTC_WRAPPER", sdk.path("bin/delias"))
         .env(wrapper::SWITCH, "1")
-        .env(wrapper::REMAP, format!("--remap-path-prefix={}=/guest", guest.folder.display()))
+        .env(wrapper::REMAP, remapped(guest)?)
         .env(substitute::SDK, &sdk.root);
-    command
+    Ok(command)
 }
 
 /// Arguments that lead crates of crates.io to those of the image, where the image has them.
@@ -127,7 +134,7 @@ fn key(name: &str, version: &str) -> String {
 
 /// What the guest is made of.
 fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Metadata> {
-    let output = cargo(guest, sdk, toolchain)
+    let output = cargo(guest, sdk, toolchain)?
         .args(["metadata", "--format-version", "1"])
         .stderr(Stdio::piped())
         .output()
@@ -154,7 +161,7 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Metadata>
 
 /// Compiles the guest and the crates that the image has not.
 fn compile(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata) -> Result<Vec<Library>> {
-    let messages = cargo::collect(&mut build_command(guest, sdk, toolchain, packages))?.context("the guest does not compile; the compiler's messages stand above. A crate that cannot find `std` is made for other systems")?;
+    let messages = cargo::collect(&mut build_command(guest, sdk, toolchain, packages)?)?.context("the guest does not compile; the compiler's messages stand above. A crate that cannot find `std` is made for other systems")?;
     let crates = sdk.path("crates").canonicalize().context("the SDK has no crates")?;
     let mut libraries = Vec::new();
     for message in messages {
@@ -176,12 +183,12 @@ pub fn diagnose(guest: &Guest, sdk: &Sdk) -> Result<bool> {
     let toolchain = sdk.toolchain()?;
     guest.link(sdk)?;
     let packages = packages(guest, sdk, &toolchain)?;
-    let status = build_command(guest, sdk, &toolchain, &packages).arg("--message-format=json").status();
+    let status = build_command(guest, sdk, &toolchain, &packages)?.arg("--message-format=json").status();
     Ok(status.context("cannot start cargo")?.success())
 }
 
-fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata) -> Command {
-    let mut command = cargo(guest, sdk, toolchain);
+fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata) -> Result<Command> {
+    let mut command = cargo(guest, sdk, toolchain)?;
     command.args(["build", "--lib", "--release", "-Zjson-target-spec", "--target"]).arg(sdk.path(&format!("target/{TARGET}.json")));
     for setting in PROFILE {
         command.arg("--config").arg(format!("profile.release.{setting}"));
@@ -189,7 +196,7 @@ fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Met
     for patch in patches(guest, sdk, &packages.packages) {
         command.arg("--config").arg(patch);
     }
-    command
+    Ok(command)
 }
 
 /// Takes the objects out, to `target/delias/`.

@@ -8,10 +8,14 @@
 //! compiled again, so a guest links to the cells that run, and to nothing that only looks like them.
 
 mod build;
+mod carry;
 mod create;
 mod push;
+mod source;
+pub mod world;
 
 pub use build::{Built, build, diagnose};
+pub use carry::carry;
 pub use create::{Kind, create};
 pub use push::push;
 

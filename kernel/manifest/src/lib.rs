@@ -119,6 +119,8 @@ pub struct Guest {
     pub name: String,
     /// Its cells: its own, and crates that came along.
     pub cells: Vec<String>,
+    /// What it is built from: a compressed archive of its folder, for updates of the base to build it again.
+    pub source: Vec<u8>,
 }
 
 /// Why a manifest was refused.

@@ -111,6 +111,10 @@ impl Channel {
                 }
             },
             Request::Withdraw => offers::withdraw().map(|()| Answer::Ended { status: 0 }).map_err(|error| error.to_string()),
+            Request::Source(name) => source(name).map(|source| {
+                source.chunks(TEXT_BYTES).for_each(|piece| self.answer(session, &Answer::Bytes(piece.into())));
+                Answer::Ended { status: 0 }
+            }),
             Request::Run(line) => {
                 let ran = line::run(line);
                 self.leave = ran.leave;
@@ -141,6 +145,11 @@ impl Channel {
         sentence.push('\n');
         Ok(Some(sentence))
     }
+}
+
+fn source(name: &str) -> Result<Vec<u8>, String> {
+    let found = loader::with_world(|world| world.guests.iter().find(|guest| guest.name == name).map(|guest| guest.source.clone()));
+    found.map_err(|error| error.to_string())?.ok_or_else(|| alloc::format!("there is no guest {name}"))
 }
 
 fn state() -> Result<wire::State, String> {

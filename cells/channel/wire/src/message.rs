@@ -22,6 +22,8 @@ pub enum Request<'a> {
     Part(#[serde(borrow)] &'a [u8]),
     /// Forget what is offered. Answered by [`Answer::Ended`].
     Withdraw,
+    /// What is a guest built from? Answered by any number of [`Answer::Bytes`] and [`Answer::Ended`].
+    Source(&'a str),
     /// Run a line of the shell. Answered by any number of [`Answer::Text`]s and [`Answer::Ended`].
     Run(&'a str),
 }
@@ -52,6 +54,8 @@ pub enum Answer {
     Go,
     /// What a command shows.
     Text(String),
+    /// What was asked for.
+    Bytes(Vec<u8>),
     /// It is done.
     Ended {
         /// 0 is success.

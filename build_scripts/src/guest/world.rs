@@ -1,0 +1,163 @@
+//! Worlds as the host sees them: an image, and guests with their objects.
+//!
+//! The objects of the guests that run are kept in a folder of the person's own, `delias/worlds` in the cache, by the world's id, whoever
+//! pushed them: an SDK or a tree. A difference starts from what runs, and so needs them.
+
+use super::Built;
+use crate::{archive, diff};
+use anyhow::{Context, Result, ensure};
+use manifest::{Guest, Manifest};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Digits of an id in a folder's name.
+const DIGITS: usize = 32;
+/// Lists the guests of a world that is kept.
+const GUESTS: &str = "guests.json";
+
+/// An id as text.
+pub fn hex(id: [u8; 32]) -> String {
+    blake3::Hash::from(id).to_hex().to_string()
+}
+
+/// A world: an image, and guests with their objects.
+pub struct World {
+    /// The image's build folder.
+    base: PathBuf,
+    /// What runs in it.
+    pub manifest: Manifest,
+    /// By guest cell that is not the image's: the folder in which its objects lie.
+    homes: Vec<(String, PathBuf)>,
+}
+
+impl World {
+    /// An image without guests, by its build folder.
+    ///
+    /// # Errors
+    /// The folder is not a complete build.
+    pub fn of(base: &Path) -> Result<World> {
+        Ok(World { base: base.to_path_buf(), manifest: diff::side::manifest_of(base)?, homes: Vec::new() })
+    }
+
+    /// The world that runs: an image, and the guests that this person's tools have pushed into it.
+    ///
+    /// # Errors
+    /// They were pushed from elsewhere.
+    pub fn running(base: &Path, state: &wire::State) -> Result<World> {
+        let mut world = World::of(base)?;
+        if state.base_id == state.running_id {
+            return Ok(world);
+        }
+        let all = state.guests.join(", ");
+        let folder = kept(&hex(state.running_id))?;
+        let text = fs::read(folder.join(GUESTS))
+            .with_context(|| format!("the guests that run were not pushed from here, so the difference to them cannot be told: unload them first ({all})"))?;
+        let (guests, cells): (Vec<Guest>, Vec<(String, String, String)>) = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", folder.display()))?;
+        for (name, version, hash) in cells {
+            let object_hash = *blake3::Hash::from_hex(&hash).ok().with_context(|| format!("{} is damaged", folder.display()))?.as_bytes();
+            world.manifest.cells.push(manifest::Cell { name: name.clone(), version, object_hash, boot: false, own: true });
+            world.homes.push((name, folder.clone()));
+        }
+        world.manifest.guests = guests;
+        world.settle();
+        ensure!(world.manifest.image_id == state.running_id, "the guests that run are not those that were pushed from here: unload them first ({all})");
+        Ok(world)
+    }
+
+    /// The same with a guest, in place of one of its name; `objects` is where its objects lie, `source` what it was built from.
+    ///
+    /// # Errors
+    /// Another guest has one of its crates in another version.
+    pub fn with(&self, built: &Built, objects: &Path, source: Vec<u8>) -> Result<World> {
+        let mut manifest = self.manifest.clone();
+        let mut homes = self.homes.clone();
+        manifest.guests.retain(|guest| guest.name != built.name);
+        // What only the one before had goes with it.
+        let others: Vec<String> = manifest.guests.iter().flat_map(|guest| guest.cells.clone()).collect();
+        let is_image = |name: &str| !homes.iter().any(|(home, _)| home == name);
+        manifest.cells.retain(|cell| is_image(&cell.name) || others.contains(&cell.name));
+        homes.retain(|(name, _)| others.contains(name));
+        for new in &built.cells {
+            if let Some(known) = manifest.cells.iter().find(|cell| cell.name == new.cell.name) {
+                ensure!(
+                    known.object_hash == new.cell.object_hash,
+                    "another guest has {} {} already, and this one wants {}: one crate is one cell",
+                    known.name,
+                    known.version,
+                    new.cell.version
+                );
+                continue;
+            }
+            manifest.cells.push(new.cell.clone());
+            homes.push((new.cell.name.clone(), objects.to_path_buf()));
+        }
+        let cells = built.cells.iter().map(|cell| cell.cell.name.clone()).collect();
+        manifest.guests.push(Guest { name: built.name.clone(), cells, source });
+        let mut world = World { base: self.base.clone(), manifest, homes };
+        world.settle();
+        Ok(world)
+    }
+
+    fn settle(&mut self) {
+        self.manifest.cells.sort_by(|a, b| a.name.cmp(&b.name));
+        self.manifest.guests.sort_by(|a, b| a.name.cmp(&b.name));
+        self.manifest.image_id = self.manifest.id(|bytes| *blake3::hash(bytes).as_bytes());
+    }
+
+    /// Lays it out as a build folder, made of links.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn lay_out(&self, folder: &Path) -> Result<()> {
+        // What is left of the last time.
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder.join("cells")).with_context(|| format!("cannot create {}", folder.display()))?;
+        let link = |from: PathBuf, name: &str| {
+            let to = folder.join(name);
+            std::os::unix::fs::symlink(&from, &to).with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
+        };
+        for cell in &self.manifest.cells {
+            let home = self.homes.iter().find(|(name, _)| *name == cell.name);
+            for (file, name) in [(format!("{}.o", cell.name), archive::entry_name(&cell.name)), (format!("{}.debug.o", cell.name), format!("cells/{}.debug.o", cell.name))] {
+                link(home.map_or_else(|| self.base.join(&name), |(_, folder)| folder.join(&file)), &name)?;
+            }
+        }
+        for name in ["nano_core", "image.json"] {
+            link(self.base.join(name), name)?;
+        }
+        let head = self.manifest.write().context("the manifest cannot be written")?;
+        let packed = archive::pack(&[(manifest::FILE.to_owned(), &head)])?;
+        fs::write(folder.join("cells.tar"), packed).with_context(|| format!("cannot write {}/cells.tar", folder.display()))
+    }
+
+    /// Keeps the guests' objects, so that the next difference can start from them.
+    ///
+    /// # Errors
+    /// A file cannot be copied.
+    pub fn keep(&self) -> Result<()> {
+        let folder = kept(&hex(self.manifest.image_id))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mut cells = Vec::new();
+        for (name, home) in &self.homes {
+            for file in [format!("{name}.o"), format!("{name}.debug.o")] {
+                let (from, to) = (home.join(&file), folder.join(&file));
+                if from != to {
+                    fs::copy(&from, &to).with_context(|| format!("cannot keep {}", from.display()))?;
+                }
+            }
+            let cell = self.manifest.cells.iter().find(|cell| cell.name == *name).context("a guest's cell is on no list")?;
+            cells.push((name.clone(), cell.version.clone(), hex(cell.object_hash)));
+        }
+        let text = serde_json::to_vec_pretty(&(&self.manifest.guests, cells))?;
+        fs::write(folder.join(GUESTS), text).with_context(|| format!("cannot write into {}", folder.display()))
+    }
+}
+
+/// Where the guests of a world are kept, in a folder of the person's own.
+fn kept(id: &str) -> Result<PathBuf> {
+    let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+    };
+    Ok(cache.join("delias/worlds").join(id.get(..DIGITS).unwrap_or(id)))
+}
