@@ -193,6 +193,9 @@ fn pushes(bench: &Bench) -> Result<()> {
     // What another guest has stays.
     contains(&session.run("unload visitor")?, "1 cell unloaded")?;
     ensure!(cell_names(&session.json("cells --json")?).contains(&"itoa".to_owned()), "a crate has gone that another guest has");
+    // The system has come to this world by itself, and the tool still knows its guests.
+    append(&work.join("friend/src/lib.rs"), "\n/// More digits.\npub fn more_digits(n: u64) -> usize {\n    digits(n) + 1\n}\n")?;
+    contains(&outside.succeeds(&work.join("friend"), &["push"])?, "applied")?;
     contains(&outside.succeeds(&work, &["unload", "friend"])?, "2 cells unloaded")?;
     contains(&session.run("unload friend")?, "there is no guest friend")?;
     let after = session.json("cells --json")?;

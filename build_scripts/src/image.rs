@@ -16,6 +16,7 @@ use manifest::{Manifest, Service};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// `build/image.json`.
@@ -165,14 +166,27 @@ pub fn build(project: &Project) -> Result<Image> {
     Ok(image)
 }
 
+/// What the last image was made of, if the sources have not changed since.
+///
+/// # Errors
+/// They have, or there is no image.
+pub fn artifacts(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
+    let lock = File::create(project.build("image.lock")).context("cannot create build/image.lock")?;
+    lock.lock().context("cannot lock build/image.lock")?;
+    let artifacts = cargo::build(project, toolchain)?;
+    let stamp: Stamp = fs::read(project.build("image.stamp")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    ensure!(stamp.inputs == inputs(project, toolchain, &artifacts)?, "the sources have changed while the image was being built: again");
+    Ok(artifacts)
+}
+
 /// Everything an image depends on, as one string to compare.
 fn inputs(project: &Project, toolchain: &Toolchain, artifacts: &Artifacts) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let program = project.build("delias");
-    for path in [&artifacts.boot_program, &toolchain.rustc, &program]
-        .into_iter()
-        .chain(artifacts.libraries.iter().map(|l| &l.rlib))
-    {
+    // cargo names what is up to date in any order.
+    let mut files: Vec<&PathBuf> = [&artifacts.boot_program, &toolchain.rustc, &program].into_iter().chain(artifacts.libraries.iter().map(|l| &l.rlib)).collect();
+    files.sort();
+    for path in files {
         hasher.update(format!("{} {}\n", path.display(), fingerprint(path)?).as_bytes());
     }
     for path in [project.cfg("boot.toml"), project.cfg("hosted.toml"), project.cfg(namespaces::FILE), project.root.join("grub.cfg")] {

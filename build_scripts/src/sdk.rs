@@ -13,7 +13,7 @@
 //! Nothing of the image is compiled again: when cargo asks for one of its crates, the wrapper gives what lies in `lib/`
 //! ([`substitute`](crate::substitute)).
 
-use crate::cargo::{self, Library};
+use crate::cargo::Library;
 use crate::image::{self, Image};
 use crate::project::{Project, TARGET, Toolchain};
 use crate::{archive, cellset};
@@ -176,7 +176,7 @@ pub fn make(project: &Project) -> Result<PathBuf> {
 /// A file cannot be copied.
 pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
     let toolchain = Toolchain::find(project)?;
-    let artifacts = cargo::build(project, &toolchain)?;
+    let artifacts = image::artifacts(project, &toolchain)?;
     let root = project.build("sdk").join(format!("delias-sdk-{}", short(&image.id)));
     // What is left of another image, or of an attempt that was interrupted.
     let _ = fs::remove_dir_all(project.build("sdk"));

@@ -83,7 +83,10 @@ fn put_together(project: &Project, channel: &mut Channel, running: &str) -> Resu
 }
 
 /// The cells that run.
-fn cells(channel: &mut Channel) -> Result<Vec<builds::Running>> {
+///
+/// # Errors
+/// The system does not list them.
+pub fn cells(channel: &mut Channel) -> Result<Vec<builds::Running>> {
     let ran = channel.run("cells --json")?;
     let list = json_lines(&ran.text).pop().context("the system does not list its cells")?;
     let rows = list["cells"].as_array().context("the system does not list its cells")?;

@@ -45,6 +45,7 @@ struct Package {
     version: String,
     source: Option<String>,
     links: Option<String>,
+    manifest_path: PathBuf,
     targets: Vec<cargo::Target>,
 }
 
@@ -141,6 +142,15 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Metadata>
         .context("cannot start cargo")?;
     ensure!(output.status.success(), "cargo cannot tell what {} is made of:\n{}", guest.folder.display(), String::from_utf8_lossy(&output.stderr).trim());
     let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo's metadata have not the expected form")?;
+    let link = guest.folder.join(LINK);
+    let outside = |package: &&Package| !package.is_from_elsewhere() && !package.manifest_path.starts_with(&guest.folder) && !package.manifest_path.starts_with(&link);
+    if let Some(package) = metadata.packages.iter().find(outside) {
+        bail!(
+            "{} lies in {}, outside of the guest's folder: it would not come along when the guest is built again for another base; put it into the folder",
+            package.name,
+            package.manifest_path.display()
+        );
+    }
     for package in metadata.packages.iter().filter(|package| package.is_from_elsewhere()) {
         if let Some(library) = &package.links {
             bail!("{} {} needs the C library {library}, which no cell can link", package.name, package.version);

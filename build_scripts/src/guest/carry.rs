@@ -18,7 +18,7 @@ use std::path::Path;
 /// # Errors
 /// A guest does not build for the target; the sentence has its name, and says what to do.
 pub fn carry(project: &Project, channel: &mut Channel, state: &wire::State, base: &Path, target: (&Image, &Path), drop: &[String]) -> Result<(World, World)> {
-    let before = World::running(base, state)?;
+    let before = World::running(base, channel)?;
     let (image, folder) = target;
     let mut after = World::of(folder)?;
     let sdk = Sdk::open(&sdk::unpacked(project, image)?)?;

@@ -26,7 +26,7 @@ pub fn push(guest: &Guest, sdk: &Sdk, run: Option<&str>) -> Result<ExitCode> {
         sdk.short(),
         base.get(..16).unwrap_or(&base)
     );
-    let before = World::running(&sdk.path("image"), &state)?;
+    let before = World::running(&sdk.path("image"), &mut channel)?;
     let built = super::build(guest, sdk)?;
     let objects = guest.folder.join("target/delias");
     let after = before.with(&built, &objects, source::pack(guest)?)?;
@@ -41,6 +41,8 @@ pub fn push(guest: &Guest, sdk: &Sdk, run: Option<&str>) -> Result<ExitCode> {
         if let Verdict::Refused(_) = bundle.verdict {
             bail!("{} is not pushed, and nothing was changed", built.name);
         }
+        // The next difference starts from there, whatever becomes of this tool meanwhile.
+        after.keep()?;
         channel.offer(&bundle.write()?)?;
         let ran = channel.run("update --yes")?;
         if ran.status != 0 {
@@ -48,7 +50,6 @@ pub fn push(guest: &Guest, sdk: &Sdk, run: Option<&str>) -> Result<ExitCode> {
             bail!("{}", ran.text.trim_end());
         }
         print!("{}", ran.text);
-        after.keep()?;
     }
     let Some(words) = run else { return Ok(ExitCode::SUCCESS) };
     let ran = channel.run(&format!("run {} {words} &", built.name))?;

@@ -46,7 +46,10 @@ pub fn unpack(bytes: &[u8], folder: &Path) -> Result<Guest> {
         }
     }
     let archive = filtered(&["gzip", "-d"], bytes)?;
-    tar::Archive::new(archive.as_slice()).unpack(folder).with_context(|| format!("cannot unpack a guest into {}", folder.display()))?;
+    let mut archive = tar::Archive::new(archive.as_slice());
+    // What comes now is new to cargo, however old it is.
+    archive.set_preserve_mtime(false);
+    archive.unpack(folder).with_context(|| format!("cannot unpack a guest into {}", folder.display()))?;
     Ok(Guest { folder: folder.to_path_buf() })
 }
 

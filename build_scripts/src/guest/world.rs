@@ -4,7 +4,8 @@
 //! pushed them: an SDK or a tree. A difference starts from what runs, and so needs them.
 
 use super::Built;
-use crate::{archive, diff};
+use crate::channel::Channel;
+use crate::{archive, diff, update};
 use anyhow::{Context, Result, ensure};
 use manifest::{Guest, Manifest};
 use std::fs;
@@ -43,22 +44,33 @@ impl World {
     ///
     /// # Errors
     /// They were pushed from elsewhere.
-    pub fn running(base: &Path, state: &wire::State) -> Result<World> {
+    pub fn running(base: &Path, channel: &mut Channel) -> Result<World> {
+        let state = channel.state()?;
         let mut world = World::of(base)?;
         if state.base_id == state.running_id {
             return Ok(world);
         }
         let all = state.guests.join(", ");
-        let folder = kept(&hex(state.running_id))?;
-        let text = fs::read(folder.join(GUESTS))
-            .with_context(|| format!("the guests that run were not pushed from here, so the difference to them cannot be told: unload them first ({all})"))?;
-        let (guests, cells): (Vec<Guest>, Vec<(String, String, String)>) = serde_json::from_slice(&text).with_context(|| format!("{} is damaged", folder.display()))?;
-        for (name, version, hash) in cells {
-            let object_hash = *blake3::Hash::from_hex(&hash).ok().with_context(|| format!("{} is damaged", folder.display()))?.as_bytes();
-            world.manifest.cells.push(manifest::Cell { name: name.clone(), version, object_hash, boot: false, own: true });
-            world.homes.push((name, folder.clone()));
+        let running = update::cells(channel)?;
+        let worlds = Kept::all()?;
+        for name in &state.guests {
+            // Of the worlds that had this guest, one in which its cells are those that run: the system may have come to its own by
+            // unloading or by going back.
+            let runs = |world: &&Kept| world.guest(name).is_some_and(|guest| world.cells(guest).all(|(cell, _, hash)| running.contains(&(cell.clone(), hash.clone()))));
+            let kept = worlds.iter().find(runs).with_context(|| {
+                format!("guest {name} was not pushed from here, so the difference to it cannot be told: unload it first (of {all})")
+            })?;
+            let Some(guest) = kept.guest(name) else { continue };
+            for (cell, version, hash) in kept.cells(guest) {
+                if world.homes.iter().any(|(known, _)| known == cell) {
+                    continue;
+                }
+                let object_hash = *blake3::Hash::from_hex(hash).ok().with_context(|| format!("{} is damaged", kept.folder.display()))?.as_bytes();
+                world.manifest.cells.push(manifest::Cell { name: cell.clone(), version: version.clone(), object_hash, boot: false, own: true });
+                world.homes.push((cell.clone(), kept.folder.clone()));
+            }
+            world.manifest.guests.push(guest.clone());
         }
-        world.manifest.guests = guests;
         world.settle();
         ensure!(world.manifest.image_id == state.running_id, "the guests that run are not those that were pushed from here: unload them first ({all})");
         Ok(world)
@@ -148,16 +160,50 @@ impl World {
             let cell = self.manifest.cells.iter().find(|cell| cell.name == *name).context("a guest's cell is on no list")?;
             cells.push((name.clone(), cell.version.clone(), hex(cell.object_hash)));
         }
-        let text = serde_json::to_vec_pretty(&(&self.manifest.guests, cells))?;
+        let text = serde_json::to_vec(&(&self.manifest.guests, cells))?;
         fs::write(folder.join(GUESTS), text).with_context(|| format!("cannot write into {}", folder.display()))
     }
 }
 
-/// Where the guests of a world are kept, in a folder of the person's own.
+/// The guests of a world that is kept.
+struct Kept {
+    folder: PathBuf,
+    guests: Vec<Guest>,
+    /// Name, version and hash of each cell.
+    cells: Vec<(String, String, String)>,
+}
+
+impl Kept {
+    /// All that can be read; what is damaged is as if it were not there.
+    fn all() -> Result<Vec<Kept>> {
+        let Ok(entries) = fs::read_dir(worlds()?) else { return Ok(Vec::new()) };
+        let read = |folder: PathBuf| -> Option<Kept> {
+            let (guests, cells) = serde_json::from_slice(&fs::read(folder.join(GUESTS)).ok()?).ok()?;
+            Some(Kept { folder, guests, cells })
+        };
+        Ok(entries.flatten().filter_map(|entry| read(entry.path())).collect())
+    }
+
+    fn guest(&self, name: &str) -> Option<&Guest> {
+        self.guests.iter().find(|guest| guest.name == name)
+    }
+
+    /// The cells of a guest.
+    fn cells<'k>(&'k self, guest: &'k Guest) -> impl Iterator<Item = &'k (String, String, String)> {
+        self.cells.iter().filter(|(name, ..)| guest.cells.contains(name))
+    }
+}
+
+/// Where the guests of a world are kept.
 fn kept(id: &str) -> Result<PathBuf> {
+    Ok(worlds()?.join(id.get(..DIGITS).unwrap_or(id)))
+}
+
+/// Where worlds are kept, in a folder of the person's own.
+fn worlds() -> Result<PathBuf> {
     let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
     };
-    Ok(cache.join("delias/worlds").join(id.get(..DIGITS).unwrap_or(id)))
+    Ok(cache.join("delias/worlds"))
 }

@@ -60,15 +60,16 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
         }
         Ok((bundle, turn))
     })??;
+    // What needs memory is had before anything is ended.
+    let aim = Aim { target: bundle.target_id, data: Arc::new(bundle.data.clone()), way: Way::There, guests: bundle.guests.clone() };
     turn.end()?;
     let changed = with_world(|world| {
         let wanted = wanted(&store, &bundle)?;
         let mut granted = Granted::new(world, &bundle)?;
-        let aim = Aim { target: bundle.target_id, data: Arc::new(bundle.data.clone()), way: Way::There, guests: bundle.guests.clone() };
         let (done, applied) = transact(granted.world, &mut store, wanted, aim, &mut turn)?;
         Ok((done, Applied { namespaces: granted.keep(), ..applied }))
     });
-    let (done, applied) = changed.map_err(Error::from).flatten().inspect_err(|_| turn.resume())?;
+    let (done, applied) = changed.map_err(Error::from).flatten()?;
     let cells = applied.cells.len();
     remember(&mut store, applied);
     if let Err(error) = turn.begin() {
@@ -172,7 +173,7 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
         granted.keep();
         Ok(())
     });
-    changed.map_err(Error::from).flatten().inspect_err(|_| turn.resume())?;
+    changed.map_err(Error::from).flatten()?;
     turn.begin_what_can();
     store.applied[last].outcome = outcome;
     store.applied[last].before = Vec::new();

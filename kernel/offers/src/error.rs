@@ -78,6 +78,9 @@ pub enum Error {
     /// Its namespaces contradict each other.
     #[error("the offer's namespaces: {0}")]
     Namespaces(#[from] namespace::Error),
+    /// A part of an update while there are guests, which were built for all of it.
+    #[error("there are guests, which were built for the whole offer: it is applied whole")]
+    WithGuests,
     /// There is no such guest.
     #[error("there is no guest {0}; `cells` lists them")]
     NoGuest(String),

@@ -7,13 +7,16 @@ use loader::World;
 use manifest::Service;
 use namespace::Namespace;
 
-/// The cell's part of a bundle, as a bundle that leads to what will run then; services, namespaces and guests stay as they are.
+/// The cell's part of a bundle, as a bundle that leads to what will run then; services and namespaces stay as they are.
 ///
 /// # Errors
-/// [`Error::NotOffered`], [`Error::Along`] if others must come with it, [`Error::Whole`] if data changes.
+/// [`Error::NotOffered`], [`Error::Along`] if others must come with it, [`Error::Whole`] if data changes, [`Error::WithGuests`].
 pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle, Error> {
     let same = |name: &str| name.bytes().map(|b| if b == b'-' { b'_' } else { b }).eq(cell.bytes().map(|b| if b == b'-' { b'_' } else { b }));
     let change: &Change = bundle.changes.iter().find(|change| same(&change.name)).ok_or_else(|| Error::NotOffered(String::from(cell)))?;
+    if !bundle.guests.is_empty() || !world.guests.is_empty() {
+        return Err(Error::WithGuests);
+    }
     if let Some(claim) = bundle.data.claims.first() {
         return Err(Error::Whole(claim.clone()));
     }
@@ -24,6 +27,5 @@ pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle,
     let services: Vec<Service> = world.services.iter().map(|listed| listed.service.clone()).collect();
     let namespaces: Vec<Namespace> = world.graph.namespaces().iter().cloned().collect();
     let target_id = id_with(world, &changes, &services, &namespaces, &world.guests)?;
-    let guests = world.guests.clone();
-    Ok(Bundle { changes, target_id, services, namespaces, guests, ..bundle.clone() })
+    Ok(Bundle { changes, target_id, services, namespaces, ..bundle.clone() })
 }

@@ -19,6 +19,8 @@ pub(crate) struct Turn {
     next: Vec<Listed>,
     /// The list before.
     before: Vec<Service>,
+    /// Something was ended, and nothing has come of the change yet.
+    open: bool,
 }
 
 impl Turn {
@@ -32,17 +34,17 @@ impl Turn {
             let to_be_bound = || Listed { service: service.clone(), left_out: Some("it is not bound yet".to_string()) };
             running.cloned().unwrap_or_else(to_be_bound)
         });
-        Turn { next: next.collect(), go, come, before }
+        Turn { next: next.collect(), go, come, before, open: false }
     }
 
-    /// Ends what goes, the last first.
+    /// Ends what goes, the last first. If nothing comes of the change, what was ended is bound again when this is dropped.
     ///
     /// # Errors
-    /// [`Error::Stays`]; what had been ended is bound again.
-    pub fn end(&self) -> Result<(), Error> {
+    /// [`Error::Stays`].
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.open = true;
         for service in self.go.iter().rev() {
             if let Err(why) = services::revoke(service) {
-                self.resume();
                 return Err(Error::Stays { name: service.name.clone(), why });
             }
         }
@@ -50,7 +52,7 @@ impl Turn {
     }
 
     /// Binds again what was ended and is still on the list: nothing has come of the update.
-    pub fn resume(&self) {
+    fn resume(&self) {
         for service in &self.go {
             let ended = with_world(|world| world.services.iter().any(|listed| listed.service == *service && listed.left_out.is_some()));
             if !matches!(ended, Ok(true)) {
@@ -74,6 +76,7 @@ impl Turn {
 
     /// Puts the list in place; the one before. It needs no memory.
     pub fn list(&mut self, world: &mut World) -> Vec<Service> {
+        self.open = false;
         core::mem::swap(&mut world.services, &mut self.next);
         core::mem::take(&mut self.before)
     }
@@ -94,6 +97,14 @@ impl Turn {
             if let Err(why) = services::bind(service) {
                 log::error!("service {} is left out: {why}", service.name);
             }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.open {
+            self.resume();
         }
     }
 }

@@ -62,6 +62,7 @@ unsafe extern "Rust" {
     safe fn delias_platform_ticks() -> u64;
     safe fn delias_platform_timer(counts: u32);
     safe fn delias_platform_end_of_interrupt(vector: u8);
+    safe fn delias_platform_mask(vector: u8);
     safe fn delias_platform_unmask(vector: u8);
     safe fn delias_platform_debug_write(text: &[u8]);
     safe fn delias_platform_random() -> Option<u64>;
@@ -138,6 +139,11 @@ pub fn timer(counts: u32) {
 /// Tells the interrupt controller that `vector` has been served.
 pub fn end_of_interrupt(vector: u8) {
     delias_platform_end_of_interrupt(vector);
+}
+
+/// Keeps the external interrupt `vector` back.
+pub fn mask(vector: u8) {
+    delias_platform_mask(vector);
 }
 
 /// Lets the external interrupt `vector` through.

@@ -45,7 +45,11 @@ pub fn revoke(service: &Service) -> Result<(), String> {
     let address = symbol(&service.revocation())?;
     // SAFETY: the symbol's name says that it is a `Revoke`; the address is its thunk.
     let revoke = unsafe { core::mem::transmute::<usize, Revoke>(address) };
-    caught(|| revoke())?;
+    unwind::catch(|| revoke()).unwrap_or_else(|failed| {
+        // Nobody knows how far it came: it counts as ended, so that whoever wanted that binds it again.
+        note(service, Some(&failed.to_string()));
+        Err(failed.to_string())
+    })?;
     note(service, Some(&"it has been ended".to_string()));
     log::info!("service {} is ended", service.name);
     Ok(())

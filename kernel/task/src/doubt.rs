@@ -30,6 +30,9 @@ const DOUBT_NS: u64 = 2_000_000_000;
 pub(crate) fn go_on(depth: u32, caught: &Caught) -> Result<Next, state_db::Error> {
     platform::cpu().preempt_depth.store(depth, Ordering::Relaxed);
     TASKS.with(|tasks| {
+        let runs = tasks.table.with(current(), |record| record.status.load(Ordering::Acquire)) == Ok(Status::Running as u32);
+        // Guards of a task that is over are nobody's.
+        let depth = if runs { depth } else { 0 };
         tasks.doubt(depth + 1, caught);
         tasks.by_turns(false, depth, time::now_ns())
     })
@@ -120,12 +123,21 @@ impl Tasks {
                 Then::Away
             }
             reason::YIELD => Then::Other(Why::Yielded),
-            reason::WAIT => answer(answer::KILLED),
+            reason::WAIT => {
+                // It tests again: a wait may end too early, but never says that the task is to end.
+                if let Some(mut timers) = self.timers.try_lock() {
+                    timers.cancel(task);
+                }
+                let _ = self.table.with(task, |record| record.status.store(Status::Running as u32, Ordering::Release));
+                answer(answer::MOVED)
+            }
             reason::RENDEZVOUS => answer(u64::MAX),
             number => {
                 let number = number as u8;
                 if number != vector::TIMER && number != vector::SPURIOUS {
                     self.unserved[usize::from(number) / 64].fetch_or(1 << (number % 64), Ordering::Relaxed);
+                    // A device that was not served would ask again at once, and nobody would ever run.
+                    platform::mask(number);
                 }
                 platform::end_of_interrupt(number);
                 Then::Other(Why::Preempted)
@@ -145,11 +157,15 @@ impl Tasks {
         }
         for number in 0..=u8::MAX {
             let (word, bit) = (&self.unserved[usize::from(number) / 64], 1 << (number % 64));
-            if word.fetch_and(!bit, Ordering::Relaxed) & bit != 0
-                && let Err(caught) = unwind::catch(|| interrupts::dispatch(number))
-            {
-                word.fetch_or(bit, Ordering::Relaxed);
-                tell_of_failure("", &caught);
+            if word.fetch_and(!bit, Ordering::Relaxed) & bit == 0 {
+                continue;
+            }
+            match unwind::catch(|| interrupts::dispatch(number)) {
+                Ok(()) => platform::unmask(number),
+                Err(caught) => {
+                    word.fetch_or(bit, Ordering::Relaxed);
+                    tell_of_failure("", &caught);
+                }
             }
         }
     }

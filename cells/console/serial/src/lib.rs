@@ -92,6 +92,10 @@ pub extern "Rust" fn delias_service_console_serial(parameters: &str) -> Result<(
 pub extern "Rust" fn delias_revoke_console_serial() -> Result<(), String> {
     let sentence = |error: state_db::Error| format!("the slot `{CONSOLE}`: {error}");
     Slot::<dyn Console>::find(CONSOLE).map_err(sentence)?.unbind().map_err(sentence)?;
-    // Without its slot nobody is inside, so nothing keeps the line.
-    state_db::find::<Line>("console/serial").and_then(state_db::Entry::withdraw).map(drop).map_err(sentence)
+    let withdrawn = state_db::find::<Line>("console/serial").and_then(state_db::Entry::withdraw);
+    // A task that was cut inside may keep the line for ever: then the console stands.
+    withdrawn.map(drop).map_err(|error| {
+        let _ = Slot::<dyn Console>::bind(CONSOLE, &SerialConsole);
+        sentence(error)
+    })
 }

@@ -103,6 +103,13 @@ extern "Rust" fn delias_platform_end_of_interrupt(vector: u8) {
 }
 
 #[unsafe(no_mangle)]
+extern "Rust" fn delias_platform_mask(vector: u8) {
+    if pic::is_ours(vector) {
+        pic::mask(vector);
+    }
+}
+
+#[unsafe(no_mangle)]
 extern "Rust" fn delias_platform_unmask(vector: u8) {
     if pic::is_ours(vector) {
         pic::unmask(vector);

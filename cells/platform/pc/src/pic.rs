@@ -38,6 +38,13 @@ pub fn start() {
     }
 }
 
+/// Keeps a line back.
+pub fn mask(vector: u8) {
+    let line = vector - FIRST;
+    let at = usize::from(line / 8);
+    write(DATA[at], read(DATA[at]) | 1 << (line % 8));
+}
+
 /// Lets a line through.
 pub fn unmask(vector: u8) {
     let line = vector - FIRST;
