@@ -15,10 +15,16 @@ use std::path::{Path, PathBuf};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 
-pub const TESTS: &[Test] = &[Test { name: "outside-builds", limit_s: 400, run: builds }, Test { name: "outside-pushes", limit_s: 400, run: pushes }];
+pub const TESTS: &[Test] = &[
+    Test { name: "outside-builds", limit_s: 400, run: builds },
+    Test { name: "outside-pushes", limit_s: 400, run: pushes },
+    Test { name: "outside-kinds", limit_s: 400, run: kinds },
+    Test { name: "outside-namespaces", limit_s: 400, run: namespaces },
+    Test { name: "outside-replaces", limit_s: 400, run: replaces },
+];
 
 /// Those that build in the workbench.
-pub const CARRIED: &[Test] = &[Test { name: "outside-carried", limit_s: 900, run: carried }];
+pub const CARRIED: &[Test] = &[Test { name: "outside-carried", limit_s: 900, run: carried }, Test { name: "outside-three", limit_s: 900, run: three }];
 
 /// An unpacked SDK, and a folder to work in.
 struct Outside {
@@ -113,17 +119,28 @@ fn append(file: &Path, text: &str) -> Result<()> {
 fn builds(bench: &Bench) -> Result<()> {
     let outside = Outside::new(&bench.project)?;
     let work = outside.work();
-    for kind in ["app", "service"] {
+    for kind in ["app", "service", "scheduler", "driver"] {
         let name = format!("my_{kind}");
         outside.succeeds(&work, &["new", &name, "--kind", kind])?;
-        contains(&outside.succeeds(&work.join(&name), &["build"])?, &format!("{name} fits the image"))?;
+        let said = outside.run(&work.join(&name), &["build"])?;
+        contains(&said.out, &format!("{name} fits the image"))?;
+        ensure!(!said.errors.contains("warning"), "a new {kind} compiles with warnings: {}", said.errors);
+        contains(&outside.succeeds(&work.join(&name), &["test"])?, "passed, 0 failed")?;
         // An editor's check says what the compiler says.
         contains(&outside.succeeds(&work.join(&name), &["build", "--message-format=json"])?, "\"success\":true")?;
     }
     outside.fails(&work, &["new", "../up"], "cannot be a cell's name")?;
     outside.fails(&work, &["new", "console"], "has a cell console of its own")?;
     outside.fails(&work, &["new", "my_app"], "is there already")?;
+    outside.fails(&work, &["new", "scheduler"], "has a service called scheduler")?;
     outside.fails(&work, &["build"], "lies in no crate")?;
+    let service = work.join("my_service/src/lib.rs");
+    let text = fs::read_to_string(&service).context("no source")?;
+    fs::write(&service, text.replace("(\"soon\").is_err()", "(\"soon\").is_ok()")).context("cannot write the source")?;
+    let said = outside.run(&work.join("my_service"), &["test"])?;
+    ensure!(!said.succeeded, "a test that fails succeeds");
+    contains(&said.out, "FAILED my_service::wants_milliseconds: panic")?;
+    contains(&said.out, "1 passed, 1 failed")?;
 
     let app = work.join("my_app");
     let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
@@ -203,6 +220,220 @@ fn pushes(bench: &Bench) -> Result<()> {
     equal("the guests", &after["guests"], &json!([]))?;
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     contains(&session.run("ps")?, "count")?;
+    nothing_old(&mut session)
+}
+
+/// Each kind of guest is started by what it exports, runs, is replaced, stopped and unloaded.
+fn kinds(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let work = outside.work();
+    let mut session = bench.boot()?;
+    let _known = outside.meet(&bench.project, &session)?;
+    let booted = session.json("cells --json")?["running_id"].clone();
+    for _ in 0..3 {
+        session.run("run count &")?;
+    }
+    let count = |session: &mut Session| -> Result<usize> { Ok(session.run("ps")?.matches("count").count()) };
+
+    outside.succeeds(&work, &["new", "ticker", "--kind", "service"])?;
+    let ticker = work.join("ticker");
+    outside.fails(&ticker, &["push", "--run", "soon"], "the pause is \"soon\"")?;
+    contains(&session.run("services")?, "shell")?;
+    ensure!(!session.run("services")?.contains("ticker"), "a service that does not start is on the list");
+    contains(&outside.succeeds(&ticker, &["push", "--run", "5"])?, "service ticker is started")?;
+    outside.fails(&ticker, &["push", "--run", "5"], "is started already")?;
+    contains(&session.run("services")?, "ticker           ticker           bound; 5")?;
+    contains(&session.run("reseat ticker")?, "1 cell reseated")?;
+    contains(&session.run("unload ticker")?, "service ticker is implemented by it")?;
+    // A newer version goes on with the state.
+    let source = ticker.join("src/lib.rs");
+    let text = fs::read_to_string(&source).context("no source")?;
+    fs::write(&source, text.replace("step {steps}", "tick {steps}")).context("cannot write the source")?;
+    contains(&outside.succeeds(&ticker, &["push"])?, "applied")?;
+    contains(&session.run("services")?, "ticker           ticker           bound; 5")?;
+    contains(&session.run("services stop ticker")?, "service ticker is ended")?;
+    contains(&session.run("services stop ticker")?, "no guest's service ticker is started")?;
+    contains(&session.run("services stop shell")?, "no guest's service shell is started")?;
+    contains(&session.run("services start ticker 7")?, "service ticker is started")?;
+    // Back: the start, then the stop; so it runs with the parameters before.
+    contains(&session.run("rollback 2")?, "2 updates taken back")?;
+    contains(&session.run("services")?, "ticker           ticker           bound; 5")?;
+    contains(&session.run("services stop ticker")?, "is ended")?;
+    contains(&session.run("unload ticker")?, "1 cell unloaded")?;
+
+    outside.succeeds(&work, &["new", "fair", "--kind", "scheduler"])?;
+    let fair = work.join("fair");
+    contains(&outside.succeeds(&fair, &["push", "--run", ""])?, "fair decides now")?;
+    contains(&session.run("sched")?, "fair             fair             decides")?;
+    contains(&session.run("unload fair")?, "slot scheduler is bound to it")?;
+    contains(&session.run("rollback 1")?, "cannot go: slot scheduler is bound to it")?;
+    contains(&session.run("reseat fair")?, "1 cell reseated")?;
+    contains(&session.run("run hello")?, "Hello from a cell.")?;
+    let source = fair.join("src/lib.rs");
+    let text = fs::read_to_string(&source).context("no source")?;
+    fs::write(&source, text.replace("IN_A_ROW: u32 = 8", "IN_A_ROW: u32 = 4")).context("cannot write the source")?;
+    contains(&outside.succeeds(&fair, &["push"])?, "applied")?;
+    contains(&session.run("sched use round_robin")?, "round_robin decides now")?;
+    contains(&session.run("sched use fair")?, "fair decides now")?;
+    contains(&session.run("sched use round_robin")?, "round_robin decides now")?;
+    contains(&session.run("sched use nobody")?, "there is no policy `nobody`; there are fair, round_robin")?;
+    contains(&session.run("unload fair")?, "1 cell unloaded")?;
+    equal("apps that still run", count(&mut session)?, 3)?;
+
+    outside.succeeds(&work, &["new", "clock", "--kind", "driver"])?;
+    contains(&outside.succeeds(&work.join("clock"), &["push", "--run", ""])?, "service clock is started")?;
+    contains(&session.run("log")?, "it is ")?;
+    contains(&session.run("services stop clock")?, "is ended")?;
+    contains(&session.run("unload clock")?, "1 cell unloaded")?;
+    let after = session.json("cells --json")?;
+    equal("the id of what was booted", &after["running_id"], &booted)?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    nothing_old(&mut session)
+}
+
+/// A guest links what its namespace grants, and no more; two versions of one library run in two namespaces.
+fn namespaces(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let work = outside.work();
+    let mut session = bench.boot()?;
+    let _known = outside.meet(&bench.project, &session)?;
+    let booted = session.json("cells --json")?["running_id"].clone();
+    let basics = ["alloc", "compiler_builtins", "console", "core", "interrupts", "runtime", "state_db", "sync", "task", "unwinding", "delias_platform_irq_restore", "delias_platform_irq_save"];
+    for (name, version) in [("left", "=1.0.10"), ("right", "=1.0.15")] {
+        outside.succeeds(&work, &["new", name])?;
+        let folder = work.join(name);
+        append(&folder.join("Cargo.toml"), &format!("itoa = \"{version}\"\n"))?;
+        let source = folder.join("src/lib.rs");
+        let text = fs::read_to_string(&source).context("no source")?;
+        fs::write(&source, text.replace("    0\n}", "    console::println!(\"{} words.\", itoa::Buffer::new().format(words.len()));\n    0\n}")).context("cannot write the source")?;
+        outside.fails(&folder, &["push", "--ns", name], &format!("there is no namespace {name}"))?;
+        // Nothing is granted that is not named.
+        contains(&outside.succeeds(&work, &["ns", "new", name, "--allow", "core"])?, "is made")?;
+        outside.fails(&folder, &["push", "--ns", name], "of cell console, which namespace")?;
+        outside.fails(&folder, &["push", "--ns", name], "E_UNRESOLVED")?;
+        contains(&session.run(&format!("ns remove {name}"))?, "is removed")?;
+        let words = [&["ns", "new", name, "--allow"][..], &basics].concat();
+        outside.succeeds(&work, &words)?;
+        contains(&outside.succeeds(&folder, &["push", "--ns", name])?, "applied")?;
+        contains(&session.run(&format!("run {name} a b"))?, "2 words.")?;
+    }
+    let world = session.json("cells --json")?;
+    let version = |cell: &str| world["cells"].as_array().into_iter().flatten().find(|row| row["name"] == cell).map(|row| row["version"].clone());
+    equal("the library of one", version("left::itoa"), Some(json!("1.0.10")))?;
+    equal("the library of the other", version("right::itoa"), Some(json!("1.0.15")))?;
+    contains(&session.run("ns remove left")?, "namespace left is used by")?;
+    contains(&session.run("ns remove apps")?, "is of the image")?;
+    // Where it was put it stays.
+    append(&work.join("left/src/lib.rs"), "\n/// Newer.\npub fn newer() {}\n")?;
+    outside.succeeds(&work.join("left"), &["push"])?;
+    contains(&session.run("ns")?, "left: left::itoa left;")?;
+    // It grows beyond what is granted, and is refused with what it wants.
+    let source = work.join("left/src/lib.rs");
+    let text = fs::read_to_string(&source).context("no source")?;
+    append(&work.join("left/Cargo.toml"), "log = { path = \".delias/log\" }\n")?;
+    append(&source, "\n/// Logs.\npub fn logs() {\n    log::info!(\"here\");\n}\n")?;
+    outside.fails(&work.join("left"), &["push"], "of cell log, which namespace left does not allow")?;
+    fs::write(&source, text).context("cannot write the source")?;
+    // In the base it may link everything.
+    outside.succeeds(&work.join("left"), &["push", "--ns", "base"])?;
+    contains(&session.run("ns")?, "left: no cells;")?;
+    contains(&session.run("run left a b")?, "2 words.")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    for line in ["unload left", "unload right", "ns remove left", "ns remove right"] {
+        ensure!(session.succeeds(line)?, "`{line}` fails: {}", session.transcript());
+    }
+    equal("the id of what was booted", &session.json("cells --json")?["running_id"], &booted)?;
+    nothing_old(&mut session)
+}
+
+/// A guest takes the place of a cell of the image, if nothing was compiled against that.
+fn replaces(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let work = outside.work();
+    let mut session = bench.boot()?;
+    let _known = outside.meet(&bench.project, &session)?;
+    let booted = session.json("cells --json")?["running_id"].clone();
+    outside.fails(&work, &["new", "hello"], "has a cell hello of its own")?;
+    outside.succeeds(&work, &["new", "greeter"])?;
+    let folder = work.join("hello");
+    fs::rename(work.join("greeter"), &folder).context("cannot rename a folder")?;
+    let (manifest, source) = (folder.join("Cargo.toml"), folder.join("src/lib.rs"));
+    for file in [&manifest, &source] {
+        let text = fs::read_to_string(file).context("no file")?;
+        fs::write(file, text.replace("delias_guest_greeter", "delias_app_hello").replace("greeter", "hello").replace("Hello from", "Hallo von")).context("cannot write a file")?;
+    }
+    outside.fails(&folder, &["push"], "has a cell hello of its own")?;
+    outside.fails(&folder, &["push", "--replace", "count"], "the guest is called hello")?;
+    contains(&outside.succeeds(&folder, &["push", "--replace", "hello"])?, "applied")?;
+    contains(&session.run("run hello Ada")?, "Hallo von hello.")?;
+    contains(&session.run("ns")?, "apps:")?;
+    contains(&session.run("unload hello")?, "stands in for the image's cell hello")?;
+    append(&source, "\n/// Newer.\npub fn newer() {}\n")?;
+    contains(&outside.succeeds(&folder, &["push"])?, "applied")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    contains(&session.run("rollback 2")?, "2 updates taken back")?;
+    contains(&session.run("run hello")?, "Hello from a cell.")?;
+    equal("the id of what was booted", &session.json("cells --json")?["running_id"], &booted)?;
+    let text = fs::read_to_string(&manifest).context("no file")?;
+    fs::write(&manifest, text.replace("name = \"hello\"", "name = \"console\"").replace("console =", "log =").replace("/console", "/log")).context("cannot write a file")?;
+    outside.fails(&folder, &["push", "--replace", "console"], "compiled against it and would have to be built again")?;
+    nothing_old(&mut session)
+}
+
+/// From an empty folder with the SDK alone: an app with a dependency, a service with a state entry and a scheduler are pushed,
+/// updated, taken back and unloaded under load; then the base is updated under all three.
+fn three(bench: &Bench) -> Result<()> {
+    const CONSOLE: &str = "cells/console/interface/src/lib.rs";
+    let mut workbench = Workbench::open(&bench.project)?;
+    let (_, folder) = workbench.build()?;
+    let outside = Outside::new(&workbench.project)?;
+    let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
+    let _known = outside.meet(&workbench.project, &session)?;
+    let (tool, root, work) = (workbench.project.build("delias"), workbench.project.root.clone(), outside.work());
+    for line in ["run count &", "run count &", "run spin &"] {
+        session.run(line)?;
+    }
+    for (name, kind) in [("hey", "app"), ("ticker", "service"), ("fair", "scheduler")] {
+        outside.succeeds(&work, &["new", name, "--kind", kind])?;
+    }
+    append(&work.join("hey/Cargo.toml"), "itoa = \"1\"\n")?;
+    append(&work.join("hey/src/lib.rs"), "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n")?;
+    for (name, run) in [("hey", ""), ("ticker", "20"), ("fair", "")] {
+        outside.succeeds(&work.join(name), &["push", "--run", run])?;
+    }
+    let pushed = session.json("cells --json")?["running_id"].clone();
+    for name in ["hey", "ticker", "fair"] {
+        append(&work.join(name).join("src/lib.rs"), "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n")?;
+        contains(&outside.succeeds(&work.join(name), &["push"])?, "applied")?;
+    }
+    let newer = session.json("cells --json")?["running_id"].clone();
+    contains(&session.run("rollback 3")?, "3 updates taken back")?;
+    equal("the id", &session.json("cells --json")?["running_id"], &pushed)?;
+    for name in ["hey", "ticker", "fair"] {
+        contains(&outside.succeeds(&work.join(name), &["push"])?, "applied")?;
+    }
+    equal("the id", &session.json("cells --json")?["running_id"], &newer)?;
+    contains(&session.run("sched")?, "fair             fair             decides")?;
+
+    workbench.begin();
+    let text = workbench.read(CONSOLE)?;
+    workbench.write(CONSOLE, &format!("{text}\n/// More.\n#[inline(never)]\npub fn more() -> u64 {{\n    7\n}}\n"))?;
+    let said = outside.run_tool(&tool, &root, &["offer", "--apply"], None)?;
+    workbench.undo()?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&said.out, "applied")?;
+    equal("the guests", &session.json("cells --json")?["guests"], &json!(["fair", "hey", "ticker"]))?;
+    contains(&session.run("sched")?, "fair             fair             decides")?;
+    contains(&session.run("services")?, "ticker           ticker           bound; 20")?;
+    contains(&session.run("run hey you")?, "Hello, you.")?;
+    ensure!(session.succeeds("reseat --all")?, "reseat --all failed: {}", session.transcript());
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    for line in ["sched use round_robin", "services stop ticker", "unload hey", "unload ticker", "unload fair"] {
+        ensure!(session.succeeds(line)?, "`{line}` fails: {}", session.transcript());
+    }
+    equal("the guests", &session.json("cells --json")?["guests"], &json!([]))?;
+    equal("apps that still run", session.run("ps")?.matches("count").count(), 2)?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     nothing_old(&mut session)
 }
 

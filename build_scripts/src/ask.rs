@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 /// The shell's commands that the host tool passes on.
-pub const WORDS: [&str; 19] = [
-    "addr", "cells", "deps", "kill", "log", "mem", "ns", "peek", "poweroff", "ps", "reboot", "reseat", "rollback", "services", "ship", "unload", "update", "updates",
+pub const WORDS: [&str; 20] = [
+    "addr", "cells", "deps", "kill", "log", "mem", "ns", "peek", "poweroff", "ps", "reboot", "reseat", "rollback", "sched", "services", "ship", "unload", "update", "updates",
     "who-uses",
 ];
 /// Between two looks at the log, in milliseconds.
@@ -60,7 +60,7 @@ pub fn line(project: Option<&Project>, line: &str) -> Result<ExitCode> {
 }
 
 /// A word as the shell reads it back.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
     match word.chars().all(plain) && !word.is_empty() {
         true => word.to_owned(),

@@ -24,7 +24,7 @@ const COMMAND_LINE_BYTES: usize = 8192;
 pub fn run(project: &Project) -> Result<ExitCode> {
     let known = Known::new(project)?;
     let machine = Machine { channel: Some(known.socket().to_path_buf()), ..Machine::from_environment()? };
-    let mut command = machine.command(project, &Boot::Disk)?;
+    let mut command = machine.command(&project.build("delias"), &Boot::Disk(project.build("delias.iso")))?;
     eprintln!("delias: booting build/delias.iso; `poweroff` ends it, or Ctrl-] and then x");
     // QEMU gives the terminal back when it ends by itself; after a kill we do.
     let input = std::io::stdin();
@@ -41,11 +41,12 @@ pub fn run(project: &Project) -> Result<ExitCode> {
     })
 }
 
-/// Boots the image in a folder by PVH, counting instructions if `icount` says so too, lets the guest run the lines in `CMD`, passes on what it prints, and returns its status.
+/// Boots the image in a folder by PVH, counting instructions if `icount` says so too, lets the guest run the lines in `CMD`, passes
+/// on what it prints, and returns its status; `tool` is this host tool.
 ///
 /// # Errors
 /// There is no `CMD`, or QEMU cannot start the machine.
-pub fn exec(project: &Project, image: &Path, command: Option<String>, icount: bool) -> Result<ExitCode> {
+pub fn exec(tool: &Path, image: &Path, command: Option<String>, icount: bool) -> Result<ExitCode> {
     let Some(lines) = command.or_else(|| qemu::variable("CMD")) else {
         bail!("nothing to run: give the shell's lines, make exec CMD='help; uptime'")
     };
@@ -61,7 +62,7 @@ pub fn exec(project: &Project, image: &Path, command: Option<String>, icount: bo
     );
     let boot = Boot::Direct { image: image.to_path_buf(), command_line };
     let machine = Machine::from_environment()?;
-    let mut machine = Machine { icount: icount || machine.icount, ..machine }.command(project, &boot)?;
+    let mut machine = Machine { icount: icount || machine.icount, ..machine }.command(tool, &boot)?;
     let mut child = machine.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("cannot start QEMU")?;
     let errors = child.stderr.take().context("QEMU has no standard error")?;
     // Until the pipe ends, which is when QEMU does.

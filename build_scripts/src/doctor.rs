@@ -102,7 +102,7 @@ fn cargo_home(project: &Project) -> Step {
 }
 
 /// Where a program lies.
-fn on_path(program: &str) -> Option<String> {
+pub fn on_path(program: &str) -> Option<String> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file()).map(|path| path.display().to_string())
 }

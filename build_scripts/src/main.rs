@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 /// Builds, checks, boots and tests Delias.
 #[derive(Parser)]
-#[command(name = "delias", after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, services, ship, unload, update, updates, who-uses")]
+#[command(name = "delias", after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, sched, services, ship, unload, update, updates, who-uses")]
 struct Arguments {
     #[command(subcommand)]
     command: Commands,
@@ -51,7 +51,7 @@ enum Commands {
         #[arg(long)]
         from: Option<String>,
     },
-    /// Run every test; the variables ONLY and JOBS choose
+    /// In a tree, run every test; the variables ONLY and JOBS choose. In a cell's folder, boot the SDK's image with the cell, and run the cell's tests
     Test,
     /// Damage an image on purpose
     Sabotage {
@@ -111,11 +111,7 @@ enum Commands {
     #[command(external_subcommand)]
     Shell(Vec<OsString>),
     /// Build the cell in this folder, and put it into the system that runs: a new one, or a new version of it
-    Push {
-        /// Then run it in the background, with these words
-        #[arg(long)]
-        run: Option<String>,
-    },
+    Push(guest::Push),
     /// Run a program that ends with its parent
     #[command(hide = true)]
     Attend {
@@ -160,10 +156,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             let clean = guest::diagnose(&Guest::find()?, &Sdk::find()?)?;
             return Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Commands::Push { run } => return guest::push(&Guest::find()?, &Sdk::find()?, run.as_deref()),
+        Commands::Push(how) => return guest::push(&Guest::find()?, &Sdk::find()?, how),
+        Commands::Test if Sdk::is_around() => return guest::test(&Guest::find()?, &Sdk::find()?),
         Commands::Build { message_format: None } => {
             let sdk = Sdk::find()?;
-            let built = guest::build(&Guest::find()?, &sdk)?;
+            let built = guest::build(&Guest::find()?, &sdk, &guest::Place::default())?;
             for cell in &built.cells {
                 println!("{} {}: {} bytes", cell.cell.name, cell.cell.version, cell.object.bytes().len());
             }
@@ -190,11 +187,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                     project.build("")
                 }
             };
-            boot::exec(&project, &folder, cmd, false)
+            boot::exec(&project.build("delias"), &folder, cmd, false)
         }
         Commands::Bench => {
             image::build(&project)?;
-            boot::exec(&project, &project.build(""), Some("bench update".to_owned()), true)
+            boot::exec(&project.build("delias"), &project.build(""), Some("bench update".to_owned()), true)
         }
         Commands::Offer { apply } => {
             let asked = qemu::variable("APPLY");
@@ -237,7 +234,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", sdk::make(&project)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push { .. } => unreachable!("it never gets here"),
+        Commands::Attend { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push(_) => unreachable!("it never gets here"),
     }
 }
 

@@ -61,7 +61,7 @@ pub fn resolve(project: &Project, cells: &[CellObject]) -> Result<Vec<Namespace>
         for name in members.iter().chain(&row.allows) {
             ensure!(there.contains(name.as_str()), "cfg/{FILE}: namespace {} names {name}, which is no cell of the image and no symbol of one", row.name);
         }
-        namespaces.push(Namespace { name: row.name, cells: members, allows: row.allows });
+        namespaces.push(Namespace { name: row.name, cells: members, allows: row.allows, made: false });
     }
     Namespaces::new(&namespaces).with_context(|| format!("cfg/{FILE}"))?;
     Ok(namespaces)

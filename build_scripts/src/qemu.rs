@@ -4,7 +4,6 @@
 //! Two ways to boot: PVH takes `nano_core` and the archive directly (`exec` and the tests, ten times faster to the first
 //! instruction); GRUB takes them from the disk (`run`, as a real machine would).
 
-use crate::project::Project;
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -19,8 +18,8 @@ const ESCAPE: &str = "0x1d";
 /// How the machine is started.
 #[derive(Clone, Debug)]
 pub enum Boot {
-    /// From the disk, by GRUB; the terminal is the console, and a reset starts again.
-    Disk,
+    /// From a disk image, by GRUB; the terminal is the console, and a reset starts again.
+    Disk(PathBuf),
     /// By PVH, from a folder that holds `nano_core` and `cells.tar`, with a command line; a reset ends it.
     Direct {
         /// The folder.
@@ -63,21 +62,21 @@ impl Machine {
         })
     }
 
-    /// The command that runs the machine. It ends with its parent: were it left behind, it would run for ever.
+    /// The command that runs the machine; `tool` is this host tool. It ends with its parent: were it left behind, it would run for ever.
     ///
     /// # Errors
     /// A part of the image is missing.
-    pub fn command(&self, project: &Project, boot: &Boot) -> Result<Command> {
-        let mut command = Command::new(project.build("delias"));
+    pub fn command(&self, tool: &Path, boot: &Boot) -> Result<Command> {
+        let mut command = Command::new(tool);
         command.args(["attend", &std::process::id().to_string(), QEMU]);
         command.args(["-nodefaults", "-no-user-config", "-M", "q35", "-display", "none", "-vga", "none"]);
         command.args(["-m", self.memory.as_deref().unwrap_or("512M")]);
         command.args(self.processor());
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
         match boot {
-            Boot::Disk => {
+            Boot::Disk(disk) => {
                 command.args(["-echr", ESCAPE, "-chardev", "stdio,id=con,signal=off,mux=on", "-serial", "chardev:con"]);
-                command.arg("-cdrom").arg(part(&project.build("delias.iso"))?);
+                command.arg("-cdrom").arg(part(disk)?);
             }
             Boot::Direct { image, command_line } => {
                 command.args(["-chardev", "stdio,id=con,signal=off", "-serial", "chardev:con", "-no-reboot"]);

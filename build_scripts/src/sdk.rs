@@ -88,6 +88,11 @@ impl Sdk {
         }
     }
 
+    /// Whether this program lies in one.
+    pub fn is_around() -> bool {
+        std::env::current_exe().is_ok_and(|program| program.ancestors().any(|folder| folder.join(DESCRIPTION).is_file()))
+    }
+
     /// Opens the SDK in a folder.
     ///
     /// # Errors
@@ -113,6 +118,17 @@ impl Sdk {
     /// The crate of that name.
     pub fn find_crate(&self, name: &str) -> Option<&Crate> {
         self.description.crates.iter().find(|known| known.name == name)
+    }
+
+    /// The cells that were compiled against one.
+    ///
+    /// # Errors
+    /// The image's description cannot be read.
+    pub fn users(&self, name: &str) -> Result<Vec<String>> {
+        let path = self.path("image/image.json");
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let image: Image = serde_json::from_slice(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
+        Ok(image.cells.into_iter().filter(|cell| cell.depends.iter().any(|on| on == name)).map(|cell| cell.name).collect())
     }
 
     /// The compiler that made the image, wherever it is on this machine.

@@ -67,7 +67,7 @@ impl Session {
         let (monitor, channel) = (socket("qmp"), socket("channel"));
         let machine = Machine { channel: Some(channel.clone()), ..machine.clone() };
         let mut child = machine
-            .command(project, boot)?
+            .command(&project.build("delias"), boot)?
             .arg("-qmp")
             .arg(format!("unix:{},server=on,wait=off", monitor.display()))
             .stdin(Stdio::piped())
@@ -272,7 +272,7 @@ pub struct Outcome {
 pub fn execute(project: &Project, image: &Path, machine: &Machine, lines: &str, limit: Duration) -> Result<Outcome> {
     let boot = Boot::Direct { image: image.to_path_buf(), command_line: format!("exec={lines}") };
     let mut child = machine
-        .command(project, &boot)?
+        .command(&project.build("delias"), &boot)?
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -8,8 +8,25 @@
 #[unsafe(no_mangle)]
 pub extern "Rust" fn delias_guest_NAME(words: &[&str]) -> i32 {
     console::println!("Hello from NAME.");
-    for word in words {
-        console::println!("Hello, {word}.");
+    for name in words.iter().copied().filter(|word| is_name(word)) {
+        console::println!("Hello, {name}.");
     }
     0
+}
+
+/// Whether somebody can be called so.
+fn is_name(word: &str) -> bool {
+    word.starts_with(char::is_alphabetic)
+}
+
+/// What `delias test` runs, in a system that it boots: each function of this name that the crate exports. One that panics fails.
+#[cfg(delias_test)]
+mod tests {
+    use super::*;
+
+    #[unsafe(no_mangle)]
+    extern "Rust" fn delias_test_NAME_knows_names() {
+        assert!(is_name("Ada"));
+        assert!(!is_name("7"));
+    }
 }

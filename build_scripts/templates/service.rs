@@ -52,7 +52,8 @@ pub extern "Rust" fn delias_service_NAME(parameters: &str) -> Result<(), String>
     let entry = publish("NAME", Counter { pause_ns: pause_ms * 1_000_000, steps: AtomicU64::new(0) }).map_err(sentence)?;
     // If one part cannot be had, the parts before are given back.
     let slot = Slot::<dyn Step>::bind("NAME", &Counting).inspect_err(|_| drop(entry.withdraw())).map_err(sentence)?;
-    step::drive("NAME", slot).map(drop).map_err(|error| format!("{error}"))
+    let driven = step::drive("NAME", slot).map(drop).map_err(|error| format!("{error}"));
+    driven.inspect_err(|_| drop((slot.unbind(), entry.withdraw())))
 }
 
 /// Ends it: the slot goes, so the loop does, and then the state.
@@ -61,4 +62,24 @@ pub extern "Rust" fn delias_revoke_NAME() -> Result<(), String> {
     let sentence = |error: state_db::Error| format!("{error}");
     Slot::<dyn Step>::find("NAME").and_then(Slot::unbind).map_err(sentence)?;
     find::<Counter>("NAME").and_then(Entry::withdraw).map(drop).map_err(sentence)
+}
+
+/// What `delias test` runs.
+#[cfg(delias_test)]
+mod tests {
+    use super::*;
+
+    #[unsafe(no_mangle)]
+    extern "Rust" fn delias_test_NAME_counts() {
+        delias_service_NAME("1").unwrap();
+        while COUNTER.with(|counter| counter.steps.load(Ordering::Relaxed)).unwrap() < 3 {
+            task::sleep_ns(1_000_000).unwrap();
+        }
+        delias_revoke_NAME().unwrap();
+    }
+
+    #[unsafe(no_mangle)]
+    extern "Rust" fn delias_test_NAME_wants_milliseconds() {
+        assert!(delias_service_NAME("soon").is_err());
+    }
 }

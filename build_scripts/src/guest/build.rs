@@ -6,6 +6,8 @@ use crate::cellset::{Aligned, CellObject};
 use crate::project::{TARGET, Toolchain, replace};
 use crate::sdk::{self, Crate, Sdk};
 use crate::{canonical, check, substitute, wrapper};
+use manifest::key;
+use namespace::{Namespace, Namespaces};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -24,6 +26,50 @@ pub struct Built {
     pub name: String,
     /// Its cells: the guest itself last, before it the crates that travel along.
     pub cells: Vec<CellObject>,
+    /// The namespace that it is for; none for the base.
+    pub namespace: Option<String>,
+    /// It stands in for the image's cell of its name.
+    pub replaces: bool,
+}
+
+/// Where a guest is to live.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// The namespace; none for the base. Crates that travel along are its own, whoever else has them.
+    pub namespace: Option<String>,
+    /// The namespaces of the world that it comes to; none if they are those of the image.
+    pub namespaces: Option<Vec<Namespace>>,
+    /// It takes the place of the image's cell of its name.
+    pub replaces: bool,
+    /// With its tests in it, for a system that is booted to run them.
+    pub tests: bool,
+}
+
+impl Place {
+    /// The name of the cell that a crate becomes.
+    fn cell(&self, name: &str, is_guest: bool) -> String {
+        match &self.namespace {
+            Some(namespace) if !is_guest => format!("{namespace}::{name}"),
+            _ => name.to_owned(),
+        }
+    }
+}
+
+/// The name of a guest's crate.
+pub(super) fn name(guest: &Guest, sdk: &Sdk) -> Result<String> {
+    guest.link(sdk)?;
+    let output = cargo(guest, sdk, &sdk.toolchain()?, &Place::default())?.args(["metadata", "--no-deps", "--format-version", "1"]).stderr(Stdio::piped()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "cargo cannot read {}/Cargo.toml:\n{}", guest.folder.display(), String::from_utf8_lossy(&output.stderr).trim());
+    let metadata: Alone = serde_json::from_slice(&output.stdout).context("cargo's metadata have not the expected form")?;
+    let manifest = guest.folder.join("Cargo.toml");
+    let package = metadata.packages.iter().find(|package| package.manifest_path == manifest).context("the guest's Cargo.toml has no [package]")?;
+    package.guest_name()
+}
+
+/// What `cargo metadata --no-deps` says, as far as it is read here.
+#[derive(Deserialize)]
+struct Alone {
+    packages: Vec<Package>,
 }
 
 /// What `cargo metadata` says, as far as it is read here.
@@ -31,6 +77,14 @@ pub struct Built {
 struct Metadata {
     packages: Vec<Package>,
     resolve: Resolve,
+}
+
+impl Metadata {
+    /// The name of the guest's crate.
+    fn name(&self) -> Result<String> {
+        let root = self.resolve.root.as_ref().context("the guest's Cargo.toml has no [package]")?;
+        self.packages.iter().find(|package| package.id == *root).context("cargo does not list the guest itself")?.guest_name()
+    }
 }
 
 #[derive(Deserialize)]
@@ -55,6 +109,13 @@ impl Package {
         self.targets.iter().find(|target| target.is_library()).map(cargo::Target::crate_name)
     }
 
+    /// The name of the cell that it is to be.
+    fn guest_name(&self) -> Result<String> {
+        let name = self.crate_name().with_context(|| format!("package {} has no library: a cell is one, in src/lib.rs", self.name))?;
+        super::check_name(&name)?;
+        Ok(name)
+    }
+
     fn is_from_elsewhere(&self) -> bool {
         self.source.is_some()
     }
@@ -64,19 +125,46 @@ impl Package {
 ///
 /// # Errors
 /// It does not compile, needs what a cell cannot have, or does not fit the image.
-pub fn build(guest: &Guest, sdk: &Sdk) -> Result<Built> {
+pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
     let toolchain = sdk.toolchain()?;
     guest.link(sdk)?;
-    let packages = packages(guest, sdk, &toolchain)?;
-    let root = packages.resolve.root.as_ref().context("the guest's Cargo.toml has no [package]")?;
-    let package = packages.packages.iter().find(|package| package.id == *root).context("cargo does not list the guest itself")?;
-    let name = package.crate_name().with_context(|| format!("package {} has no library: a cell is one, in src/lib.rs", package.name))?;
-    super::check_name(&name)?;
-    ensure!(sdk.find_crate(&name).is_none(), "the image {} has a cell {name} of its own: choose another name", sdk.short());
-    let libraries = compile(guest, sdk, &toolchain, &packages)?;
-    let cells = extract(guest, sdk, &libraries)?;
-    fits(sdk, &cells).with_context(|| format!("{name} does not fit the image {}", sdk.short()))?;
-    Ok(Built { name, cells })
+    let packages = packages(guest, sdk, &toolchain, place)?;
+    let name = packages.name()?;
+    match place.replaces {
+        true => replaceable(sdk, &name)?,
+        false => is_free(sdk, &name)?,
+    }
+    let libraries = compile(guest, sdk, &toolchain, &packages, place)?;
+    let cells = extract(guest, sdk, &libraries, &name, place)?;
+    fits(sdk, &cells, place).with_context(|| format!("{name} does not fit the image {}", sdk.short()))?;
+    Ok(Built { name, cells, namespace: place.namespace.clone(), replaces: place.replaces })
+}
+
+/// Whether a guest may have this name.
+///
+/// # Errors
+/// The image has a cell or a service of that name.
+pub fn is_free(sdk: &Sdk, name: &str) -> Result<()> {
+    ensure!(sdk.find_crate(name).is_none(), "the image {} has a cell {name} of its own: choose another name", sdk.short());
+    let (manifest, _) = sdk::cells(sdk)?;
+    ensure!(!manifest.services.iter().any(|service| service.name == name), "the image {} has a service called {name}: choose another name", sdk.short());
+    Ok(())
+}
+
+/// Whether a guest may take the place of the image's cell of that name.
+///
+/// # Errors
+/// There is none, or others were compiled against it: they hold its inlined code and layouts.
+fn replaceable(sdk: &Sdk, name: &str) -> Result<()> {
+    ensure!(sdk.find_crate(name).is_some(), "the image {} has no cell {name} that could be replaced", sdk.short());
+    let users = sdk.users(name)?;
+    ensure!(
+        users.is_empty(),
+        "cell {name} cannot be replaced from outside: {} {} compiled against it and would have to be built again; change it in the tree, and `make update`",
+        users.join(", "),
+        if users.len() == 1 { "is" } else { "are" }
+    );
+    Ok(())
 }
 
 /// The folders whose names no object may show, in cargo's encoding: the same source gives the same object wherever it lies.
@@ -87,13 +175,22 @@ fn remapped(guest: &Guest) -> Result<String> {
 }
 
 /// cargo, set up for a guest.
-fn cargo(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Command> {
+fn cargo(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> Result<Command> {
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(&guest.folder).stdin(Stdio::null());
     for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(name);
     }
-    let target = guest.folder.join("target");
+    let mut target = guest.folder.join("target");
+    if let Some(namespace) = &place.namespace {
+        // Other names of symbols, which cargo knows nothing of.
+        target = target.join("namespaces").join(namespace);
+        command.env(wrapper::NAMESPACE, namespace);
+    }
+    if place.tests {
+        target = target.join("tests");
+        command.env(wrapper::TESTS, "1");
+    }
     let flags = FLAGS.map(str::to_owned).into_iter().chain([
         format!("--sysroot={}", sdk.path("sysroot").display()),
         format!("-Ldependency={}", sdk.path("macros").display()),
@@ -128,14 +225,9 @@ fn patches(guest: &Guest, sdk: &Sdk, packages: &[Package]) -> Vec<String> {
     lines.into_iter().collect()
 }
 
-/// Name and the semver-compatible part of a version.
-fn key(name: &str, version: &str) -> String {
-    manifest::Cell { name: name.to_owned(), version: version.to_owned(), ..Default::default() }.key()
-}
-
 /// What the guest is made of.
-fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Metadata> {
-    let output = cargo(guest, sdk, toolchain)?
+fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> Result<Metadata> {
+    let output = cargo(guest, sdk, toolchain, place)?
         .args(["metadata", "--format-version", "1"])
         .stderr(Stdio::piped())
         .output()
@@ -156,9 +248,9 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Metadata>
             bail!("{} {} needs the C library {library}, which no cell can link", package.name, package.version);
         }
         let Some(known) = package.crate_name().and_then(|name| sdk.find_crate(&name)) else { continue };
-        if key(&known.name, &known.version) != key(&known.name, &package.version) {
+        if place.namespace.is_none() && key(&known.name, &known.version) != key(&known.name, &package.version) {
             bail!(
-                "the guest wants {} {}, the image {} has {}: two versions of one crate would be two families of types; ask for that of the image",
+                "the guest wants {} {}, the image {} has {}: two versions of one crate would be two families of types; ask for that of the image, or push the guest into a namespace",
                 package.name,
                 package.version,
                 sdk.short(),
@@ -170,8 +262,8 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain) -> Result<Metadata>
 }
 
 /// Compiles the guest and the crates that the image has not.
-fn compile(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata) -> Result<Vec<Library>> {
-    let messages = cargo::collect(&mut build_command(guest, sdk, toolchain, packages)?)?.context("the guest does not compile; the compiler's messages stand above. A crate that cannot find `std` is made for other systems")?;
+fn compile(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata, place: &Place) -> Result<Vec<Library>> {
+    let messages = cargo::collect(&mut build_command(guest, sdk, toolchain, packages, place)?)?.context("the guest does not compile; the compiler's messages stand above. A crate that cannot find `std` is made for other systems")?;
     let crates = sdk.path("crates").canonicalize().context("the SDK has no crates")?;
     let mut libraries = Vec::new();
     for message in messages {
@@ -192,13 +284,14 @@ fn compile(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata)
 pub fn diagnose(guest: &Guest, sdk: &Sdk) -> Result<bool> {
     let toolchain = sdk.toolchain()?;
     guest.link(sdk)?;
-    let packages = packages(guest, sdk, &toolchain)?;
-    let status = build_command(guest, sdk, &toolchain, &packages)?.arg("--message-format=json").status();
+    let place = Place::default();
+    let packages = packages(guest, sdk, &toolchain, &place)?;
+    let status = build_command(guest, sdk, &toolchain, &packages, &place)?.arg("--message-format=json").status();
     Ok(status.context("cannot start cargo")?.success())
 }
 
-fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata) -> Result<Command> {
-    let mut command = cargo(guest, sdk, toolchain)?;
+fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata, place: &Place) -> Result<Command> {
+    let mut command = cargo(guest, sdk, toolchain, place)?;
     command.args(["build", "--lib", "--release", "-Zjson-target-spec", "--target"]).arg(sdk.path(&format!("target/{TARGET}.json")));
     for setting in PROFILE {
         command.arg("--config").arg(format!("profile.release.{setting}"));
@@ -210,23 +303,25 @@ fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Met
 }
 
 /// Takes the objects out, to `target/delias/`.
-fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library]) -> Result<Vec<CellObject>> {
-    let folder = guest.folder.join("target").join("delias");
+fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library], own: &str, place: &Place) -> Result<Vec<CellObject>> {
+    let folder = guest.objects(place);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut cells: Vec<CellObject> = Vec::new();
     for library in libraries {
-        if let Some(other) = cells.iter().find(|cell| cell.cell.name == library.name) {
+        let name = place.cell(&library.name, library.name == own);
+        if let Some(other) = cells.iter().find(|cell| cell.cell.name == name) {
             bail!("the guest has two versions of {}, {} and {}: one crate is one cell", library.name, other.cell.version, library.version);
         }
-        ensure!(sdk.find_crate(&library.name).is_none(), "the image {} has a cell {} of its own", sdk.short(), library.name);
+        let is_known = sdk.find_crate(&name).is_some();
+        ensure!(!is_known || place.replaces && name == own, "the image {} has a cell {name} of its own", sdk.short());
         let rlib = fs::read(&library.rlib).with_context(|| format!("cannot read {}", library.rlib.display()))?;
         let original = canonical::object_of(&rlib).with_context(|| format!("crate {}", library.name))?;
         let bytes = canonical::canonical(original).with_context(|| format!("crate {}", library.name))?;
-        let path = |suffix: &str| -> PathBuf { folder.join(format!("{}{suffix}", library.name)) };
+        let path = |suffix: &str| -> PathBuf { folder.join(format!("{name}{suffix}")) };
         replace(&path(".debug.o"), original)?;
         replace(&path(".o"), &bytes)?;
         let cell = manifest::Cell {
-            name: library.name.clone(),
+            name,
             version: library.version.clone(),
             object_hash: *blake3::hash(&bytes).as_bytes(),
             boot: false,
@@ -239,8 +334,14 @@ fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library]) -> Result<Vec<CellOb
 }
 
 /// Links the image and the guest.
-fn fits(sdk: &Sdk, cells: &[CellObject]) -> Result<()> {
-    let (manifest, mut all) = sdk::cells(sdk)?;
+fn fits(sdk: &Sdk, cells: &[CellObject], place: &Place) -> Result<()> {
+    let (mut manifest, mut all) = sdk::cells(sdk)?;
+    let mut namespaces = Namespaces::new(place.namespaces.as_ref().unwrap_or(&manifest.namespaces))?;
+    if !place.replaces {
+        cells.iter().try_for_each(|cell| namespaces.place(&cell.cell.name, place.namespace.as_deref()))?;
+    }
+    manifest.namespaces = namespaces.into_list();
+    all.retain(|cell| !cells.iter().any(|new| new.cell.name == cell.cell.name));
     all.extend(cells.iter().cloned());
     check::link(&all, &manifest)
 }

@@ -1,5 +1,6 @@
 //! `delias new`: a small crate that works, to begin with.
 
+use super::build::is_free;
 use super::{Guest, LINK, check_name};
 use crate::sdk::Sdk;
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,10 @@ pub enum Kind {
     App,
     /// State, a slot, and a loop of steps
     Service,
+    /// A policy that decides who runs next
+    Scheduler,
+    /// A device: its interrupt, its ports, and a loop of steps
+    Driver,
 }
 
 impl Kind {
@@ -22,6 +27,8 @@ impl Kind {
         match self {
             Kind::App => (&["console"], include_str!("../../templates/app.rs")),
             Kind::Service => (&["log", "state_db", "step", "task", "time"], include_str!("../../templates/service.rs")),
+            Kind::Scheduler => (&["handoff", "state_db", "sync", "task"], include_str!("../../templates/scheduler.rs")),
+            Kind::Driver => (&["interrupts", "log", "platform", "state_db", "step", "sync", "task"], include_str!("../../templates/driver.rs")),
         }
     }
 }
@@ -32,9 +39,7 @@ impl Kind {
 /// The name cannot be a cell's, is taken by a cell of the image, or there is such a folder.
 pub fn create(sdk: &Sdk, parent: &Path, name: &str, kind: Kind) -> Result<Guest> {
     check_name(name)?;
-    if sdk.find_crate(name).is_some() {
-        bail!("the image {} has a cell {name} of its own: choose another name", sdk.short());
-    }
+    is_free(sdk, name)?;
     let folder = parent.join(name);
     if folder.exists() {
         bail!("{} is there already", folder.display());
@@ -42,7 +47,7 @@ pub fn create(sdk: &Sdk, parent: &Path, name: &str, kind: Kind) -> Result<Guest>
     let (uses, source) = kind.template();
     let depends: String = uses.iter().map(|name| format!("{name} = {{ path = \"{LINK}/{name}\" }}\n")).collect();
     let manifest = format!(
-        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n# A cell belongs to no workspace.\n[workspace]\n\n# What the image has comes from there, by way of the link `{LINK}`; everything else from crates.io, without `std`.\n[dependencies]\n{depends}"
+        "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\npublish = false\n\n# A cell belongs to no workspace.\n[workspace]\n\n# `delias test` builds with this.\n[lints.rust]\nunexpected_cfgs = {{ level = \"warn\", check-cfg = [\"cfg(delias_test)\"] }}\n\n# What the image has comes from there, by way of the link `{LINK}`; everything else from crates.io, without `std`.\n[dependencies]\n{depends}"
     );
     let write = |file: &str, text: &str| -> Result<()> {
         let path = folder.join(file);

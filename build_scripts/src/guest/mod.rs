@@ -12,12 +12,14 @@ mod carry;
 mod create;
 mod push;
 mod source;
+mod test;
 pub mod world;
 
-pub use build::{Built, build, diagnose};
+pub use build::{Built, Place, build, diagnose};
 pub use carry::carry;
 pub use create::{Kind, create};
-pub use push::push;
+pub use push::{Push, push};
+pub use test::test;
 
 use crate::sdk::Sdk;
 use anyhow::{Context, Result, bail};
@@ -45,6 +47,19 @@ impl Guest {
             Some(folder) => Ok(Guest { folder: folder.to_path_buf() }),
             None => bail!("{} lies in no crate: `delias new NAME` makes one", here.display()),
         }
+    }
+
+    /// Its crate's name.
+    ///
+    /// # Errors
+    /// It cannot be told, or cannot be a cell's.
+    pub fn name(&self, sdk: &Sdk) -> Result<String> {
+        build::name(self, sdk)
+    }
+
+    /// Where its objects are put that are built for a place.
+    pub fn objects(&self, place: &Place) -> PathBuf {
+        self.folder.join(if place.tests { "target/tests/delias" } else { "target/delias" })
     }
 
     /// Leads the guest to the crates of an SDK.

@@ -4,19 +4,34 @@
 //! whatever is right or wrong with an update is so here: layouts, live values, symbols, the id afterwards.
 
 use super::world::{World, hex};
-use super::{Guest, source};
+use super::{Built, Guest, Place, source};
+use crate::ask;
 use crate::diff::{self, report};
 use crate::sdk::Sdk;
-use crate::ask;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bundle::Verdict;
+use linker::Object;
 use std::process::ExitCode;
 
-/// Builds a guest and puts it into the system that runs; runs it in the background with the words of `run`, if there are any.
+/// How a guest is pushed.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Push {
+    /// Then start it: an app runs in the background with these words, a service gets them as parameters, a scheduler decides
+    #[arg(long, value_name = "WORDS")]
+    pub run: Option<String>,
+    /// Put it into this namespace, which `ns new` has made; without it, it stays where it is, and a new one is in the base
+    #[arg(long, value_name = "NAME")]
+    pub ns: Option<String>,
+    /// Put it in the place of the image's cell of its name
+    #[arg(long, value_name = "CELL")]
+    pub replace: Option<String>,
+}
+
+/// Builds a guest, puts it into the system that runs, and starts it if that is asked for.
 ///
 /// # Errors
 /// It does not build, no system runs, the SDK is of another image, or the system refuses it; then nothing has changed.
-pub fn push(guest: &Guest, sdk: &Sdk, run: Option<&str>) -> Result<ExitCode> {
+pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
     let mut channel = ask::connect(None)?;
     let state = channel.state()?;
     let base = hex(state.base_id);
@@ -27,8 +42,19 @@ pub fn push(guest: &Guest, sdk: &Sdk, run: Option<&str>) -> Result<ExitCode> {
         base.get(..16).unwrap_or(&base)
     );
     let before = World::running(&sdk.path("image"), &mut channel)?;
-    let built = super::build(guest, sdk)?;
-    let objects = guest.folder.join("target/delias");
+    let name = guest.name(sdk)?;
+    if let Some(cell) = how.replace.as_ref().filter(|cell| **cell != name) {
+        bail!("the guest is called {name}, and a cell is replaced by one of its own name: expected --replace {name}, or a guest called {cell}");
+    }
+    let place = Place {
+        namespace: namespace(&before, &name, how.ns.as_deref())?,
+        namespaces: Some(before.manifest.namespaces.clone()),
+        replaces: how.replace.is_some() || before.guest(&name).is_some_and(|guest| guest.replaces.is_some()),
+        tests: false,
+    };
+    let built = super::build(guest, sdk, &place)?;
+    let start = how.run.as_ref().map(|words| start(&built, words)).transpose()?;
+    let objects = guest.objects(&place);
     let after = before.with(&built, &objects, source::pack(guest)?)?;
     if after.manifest.image_id == before.manifest.image_id {
         println!("nothing differs: {} runs as it is", built.name);
@@ -51,8 +77,39 @@ pub fn push(guest: &Guest, sdk: &Sdk, run: Option<&str>) -> Result<ExitCode> {
         }
         print!("{}", ran.text);
     }
-    let Some(words) = run else { return Ok(ExitCode::SUCCESS) };
-    let ran = channel.run(&format!("run {} {words} &", built.name))?;
-    print!("{}", ran.text);
+    let Some(line) = start else { return Ok(ExitCode::SUCCESS) };
+    let ran = channel.run(&line)?;
+    if ran.status == 0 { print!("{}", ran.text) } else { eprint!("{}", ran.text) }
     Ok(ExitCode::from(ran.status))
+}
+
+/// The namespace that a guest is to be in: what is asked for, or where it is.
+fn namespace(world: &World, guest: &str, asked: Option<&str>) -> Result<Option<String>> {
+    let Some(asked) = asked else { return Ok(world.namespace_of(guest).map(str::to_owned)) };
+    if asked == namespace::BASE {
+        return Ok(None);
+    }
+    let mut known = world.manifest.namespaces.iter().map(|namespace| namespace.name.as_str());
+    ensure!(
+        known.clone().any(|name| name == asked),
+        "there is no namespace {asked}, but {}, {}; `delias ns new {asked} --allow CELL…` makes one",
+        namespace::BASE,
+        known.by_ref().collect::<Vec<_>>().join(", ")
+    );
+    Ok(Some(asked.to_owned()))
+}
+
+/// The line of the shell that starts a guest, by what it exports.
+fn start(built: &Built, words: &str) -> Result<String> {
+    let name = &built.name;
+    let own = built.cells.iter().find(|cell| cell.cell.name == *name).context("the guest has no cell of its own")?;
+    let object = Object::parse(own.object.bytes()).with_context(|| format!("cell {name}"))?;
+    let exports = |prefix: &str| object.defined().any(|symbol| symbol.strip_prefix(prefix) == Some(name));
+    Ok(match () {
+        () if exports("delias_guest_") || exports("delias_app_") => format!("run {name} {words} &"),
+        () if exports(manifest::BINDS) && words.is_empty() => format!("services start {name}"),
+        () if exports(manifest::BINDS) => format!("services start {name} {}", ask::quoted(words)),
+        () if exports("delias_scheduler_") => format!("sched use {name}"),
+        () => bail!("{name} cannot be started: it defines none of delias_guest_{name}, delias_service_{name} and delias_scheduler_{name}"),
+    })
 }

@@ -5,9 +5,12 @@
 
 use super::Built;
 use crate::channel::Channel;
+use crate::session::json_lines;
 use crate::{archive, diff, update};
-use anyhow::{Context, Result, ensure};
-use manifest::{Guest, Manifest};
+use anyhow::{Context, Result, bail, ensure};
+use manifest::{Guest, Manifest, Service};
+use namespace::{Namespace, Namespaces};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +53,8 @@ impl World {
         if state.base_id == state.running_id {
             return Ok(world);
         }
+        world.manifest.namespaces = namespaces(channel)?;
+        world.manifest.services = services(channel)?;
         let all = state.guests.join(", ");
         let running = update::cells(channel)?;
         let worlds = Kept::all()?;
@@ -61,6 +66,9 @@ impl World {
                 format!("guest {name} was not pushed from here, so the difference to it cannot be told: unload it first (of {all})")
             })?;
             let Some(guest) = kept.guest(name) else { continue };
+            if let Some(replaced) = &guest.replaces {
+                world.manifest.cells.retain(|cell| cell.name != replaced.name);
+            }
             for (cell, version, hash) in kept.cells(guest) {
                 if world.homes.iter().any(|(known, _)| known == cell) {
                     continue;
@@ -76,19 +84,59 @@ impl World {
         Ok(world)
     }
 
+    /// The namespace that a guest is in; none if it is in the base, or not there.
+    pub fn namespace_of(&self, guest: &str) -> Option<&str> {
+        self.manifest.namespaces.iter().find(|namespace| namespace.cells.iter().any(|cell| cell == guest)).map(|namespace| namespace.name.as_str())
+    }
+
+    /// The guest of that name.
+    pub fn guest(&self, name: &str) -> Option<&Guest> {
+        self.manifest.guests.iter().find(|guest| guest.name == name)
+    }
+
+    /// Takes over what was made of namespaces while another world ran; who is in them comes with the guests.
+    ///
+    /// # Errors
+    /// There is one of such a name.
+    pub fn take_namespaces(&mut self, from: &World) -> Result<()> {
+        let mut all = Namespaces::new(&self.manifest.namespaces)?;
+        for made in from.manifest.namespaces.iter().filter(|namespace| namespace.made) {
+            let empty = Namespace { cells: Vec::new(), ..made.clone() };
+            all.add(empty).with_context(|| format!("`ns new` has made a namespace of a name that the target has: {}", made.name))?;
+        }
+        self.manifest.namespaces = all.into_list();
+        Ok(())
+    }
+
+    /// Takes over the services of guests from another world.
+    pub fn take_services(&mut self, from: &World) {
+        let is_guests = |service: &&Service| self.manifest.guests.iter().any(|guest| guest.serves(service));
+        let services: Vec<Service> = from.manifest.services.iter().filter(is_guests).cloned().collect();
+        self.manifest.services.extend(services);
+        self.settle();
+    }
+
     /// The same with a guest, in place of one of its name; `objects` is where its objects lie, `source` what it was built from.
     ///
     /// # Errors
-    /// Another guest has one of its crates in another version.
+    /// Another guest has one of its crates in another version, or there is no such namespace.
     pub fn with(&self, built: &Built, objects: &Path, source: Vec<u8>) -> Result<World> {
         let mut manifest = self.manifest.clone();
         let mut homes = self.homes.clone();
-        manifest.guests.retain(|guest| guest.name != built.name);
+        let before: Vec<Guest> = manifest.guests.extract_if(.., |guest| guest.name == built.name).collect();
         // What only the one before had goes with it.
         let others: Vec<String> = manifest.guests.iter().flat_map(|guest| guest.cells.clone()).collect();
         let is_image = |name: &str| !homes.iter().any(|(home, _)| home == name);
         manifest.cells.retain(|cell| is_image(&cell.name) || others.contains(&cell.name));
         homes.retain(|(name, _)| others.contains(name));
+        manifest.cells.extend(before.iter().filter_map(|guest| guest.replaces.clone()));
+        let mut namespaces = Namespaces::new(&manifest.namespaces)?;
+        let gone = before.iter().flat_map(|guest| &guest.cells).filter(|cell| !manifest.cells.iter().any(|known| known.name == **cell));
+        gone.into_iter().try_for_each(|cell| namespaces.place(cell, None))?;
+        let replaces = match built.replaces {
+            true => manifest.cells.extract_if(.., |cell| cell.name == built.name).next(),
+            false => None,
+        };
         for new in &built.cells {
             if let Some(known) = manifest.cells.iter().find(|cell| cell.name == new.cell.name) {
                 ensure!(
@@ -102,9 +150,13 @@ impl World {
             }
             manifest.cells.push(new.cell.clone());
             homes.push((new.cell.name.clone(), objects.to_path_buf()));
+            if replaces.is_none() {
+                namespaces.place(&new.cell.name, built.namespace.as_deref())?;
+            }
         }
+        manifest.namespaces = namespaces.into_list();
         let cells = built.cells.iter().map(|cell| cell.cell.name.clone()).collect();
-        manifest.guests.push(Guest { name: built.name.clone(), cells, source });
+        manifest.guests.push(Guest { name: built.name.clone(), cells, source, replaces });
         let mut world = World { base: self.base.clone(), manifest, homes };
         world.settle();
         Ok(world)
@@ -163,6 +215,34 @@ impl World {
         let text = serde_json::to_vec(&(&self.manifest.guests, cells))?;
         fs::write(folder.join(GUESTS), text).with_context(|| format!("cannot write into {}", folder.display()))
     }
+}
+
+/// What a command of the shell says as JSON.
+fn ask(channel: &mut Channel, line: &str) -> Result<Vec<Value>> {
+    let ran = channel.run(line)?;
+    ensure!(ran.status == 0, "`{line}` fails: {}", ran.text.trim_end());
+    match json_lines(&ran.text).pop() {
+        Some(Value::Array(rows)) => Ok(rows),
+        _ => bail!("`{line}` shows no list"),
+    }
+}
+
+fn text(row: &Value, field: &str) -> Result<String> {
+    row[field].as_str().map(str::to_owned).with_context(|| format!("the system's list has a row without {field}"))
+}
+
+/// The namespaces of a running system.
+fn namespaces(channel: &mut Channel) -> Result<Vec<Namespace>> {
+    let rows = ask(channel, "ns --json")?;
+    let names = |row: &Value, field: &str| row[field].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    let listed = rows.iter().filter(|row| row["name"] != namespace::BASE);
+    listed.map(|row| Ok(Namespace { name: text(row, "name")?, cells: names(row, "cells"), allows: names(row, "allows"), made: row["made"] == true })).collect()
+}
+
+/// The services of a running system.
+fn services(channel: &mut Channel) -> Result<Vec<Service>> {
+    let rows = ask(channel, "services --json")?;
+    rows.iter().map(|row| Ok(Service { name: text(row, "name")?, implementation: text(row, "implementation")?, parameters: text(row, "parameters")? })).collect()
 }
 
 /// The guests of a world that is kept.

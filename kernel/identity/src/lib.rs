@@ -5,8 +5,9 @@
 extern crate alloc;
 
 use alloc::{string::String, vec::Vec};
+use linker::CellId;
 use loader::{Error, World};
-use manifest::{Cell, id};
+use manifest::{Ids, ids};
 
 /// What was computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +18,16 @@ pub struct Verified {
     pub changed: Vec<String>,
 }
 
-/// The id of what runs without its guests, from the hashes that the loader has.
-pub fn base(world: &World) -> [u8; 32] {
-    let is_guest = |name: &str| world.guests.iter().any(|guest| guest.cells.iter().any(|cell| cell == name));
-    let cells = world.graph.cells().filter(|(_, cell)| !is_guest(cell.name)).map(|(id, cell)| {
-        let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();
-        (cell.name, key, world.hashes.get(id.0 as usize).unwrap_or(&[0; 32]))
-    });
+/// The ids of what runs, from the hashes that the loader has.
+pub fn known(world: &World) -> Ids {
+    let hash = |id: CellId| world.hashes.get(id.0 as usize).unwrap_or(&[0; 32]);
+    of(world, world.graph.cells().map(|(id, cell)| (cell.name, manifest::key(cell.name, cell.version), hash(id))))
+}
+
+fn of<'c>(world: &World, cells: impl IntoIterator<Item = (&'c str, String, &'c [u8; 32])>) -> Ids {
     let services = world.services.iter().map(|listed| &listed.service);
     let blake3 = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
-    id(blake3, cells, services, world.graph.namespaces().iter(), &[], &world.archive.manifest.toolchain)
+    ids(blake3, cells, services, world.graph.namespaces().iter(), &world.guests, &world.archive.manifest.toolchain)
 }
 
 /// Hashes every running cell's object, and compares every copy with its object.
@@ -35,7 +36,6 @@ pub fn base(world: &World) -> [u8; 32] {
 /// [`Error::Link`] with the first byte of a copy that differs.
 pub fn verify(world: &World) -> Result<Verified, Error> {
     world.verify()?;
-    let manifest = world.archive.manifest;
     let mut hashes = Vec::new();
     let mut changed = Vec::new();
     for (id, cell) in world.graph.cells() {
@@ -43,11 +43,8 @@ pub fn verify(world: &World) -> Result<Verified, Error> {
         if world.hashes.get(id.0 as usize) != Some(&hash) {
             changed.push(String::from(cell.name));
         }
-        let key = Cell { name: cell.name.into(), version: cell.version.into(), ..Cell::default() }.key();
-        hashes.push((cell.name, key, hash));
+        hashes.push((cell.name, manifest::key(cell.name, cell.version), hash));
     }
     let cells = hashes.iter().map(|(name, key, hash)| (*name, key.clone(), hash));
-    let services = world.services.iter().map(|listed| &listed.service);
-    let blake3 = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
-    Ok(Verified { id: id(blake3, cells, services, world.graph.namespaces().iter(), &world.guests, &manifest.toolchain), changed })
+    Ok(Verified { id: of(world, cells).world, changed })
 }

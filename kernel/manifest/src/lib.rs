@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Name of the manifest in the archive.
 pub const FILE: &str = "manifest";
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// How symbols begin that bind a service.
 pub const BINDS: &str = "delias_service_";
 /// How symbols begin that end a service.
@@ -58,16 +58,21 @@ pub struct Cell {
 impl Cell {
     /// Name and the semver-compatible part of the version: `log 0.4`, `core 0.0.0`, `serde 1`.
     pub fn key(&self) -> String {
-        let mut parts = self.version.split(['.', '-', '+']);
+        key(&self.name, &self.version)
+    }
+}
+
+/// The same of a name and a version.
+pub fn key(name: &str, version: &str) -> String {
+        let mut parts = version.split(['.', '-', '+']);
         let major = parts.next().unwrap_or("0");
         let minor = parts.next().unwrap_or("0");
         let patch = parts.next().unwrap_or("0");
         match (major, minor) {
-            ("0", "0") => alloc::format!("{} 0.0.{patch}", self.name),
-            ("0", _) => alloc::format!("{} 0.{minor}", self.name),
-            _ => alloc::format!("{} {major}", self.name),
+            ("0", "0") => alloc::format!("{name} 0.0.{patch}"),
+            ("0", _) => alloc::format!("{name} 0.{minor}"),
+            _ => alloc::format!("{name} {major}"),
         }
-    }
 }
 
 /// What becomes of a hosted static when its cell is replaced by another version.
@@ -121,6 +126,24 @@ pub struct Guest {
     pub cells: Vec<String>,
     /// What it is built from: a compressed archive of its folder, for updates of the base to build it again.
     pub source: Vec<u8>,
+    /// The image's cell that it stands in for, if it does.
+    pub replaces: Option<Cell>,
+}
+
+impl Guest {
+    /// Whether a service is this guest's: it has its name.
+    pub fn serves(&self, service: &Service) -> bool {
+        service.name == self.name
+    }
+}
+
+/// The ids of what runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ids {
+    /// Of the image, as it would be without guests and without what was made while the system ran.
+    pub base: [u8; 32],
+    /// Of everything.
+    pub world: [u8; 32],
 }
 
 /// Why a manifest was refused.
@@ -161,43 +184,51 @@ impl Manifest {
     /// The id of this image, or of the world that is described as one; `hash` is BLAKE3.
     pub fn id(&self, hash: impl Fn(&[u8]) -> [u8; 32]) -> [u8; 32] {
         let cells = self.cells.iter().map(|cell| (&*cell.name, cell.key(), &cell.object_hash));
-        id(hash, cells, &self.services, &self.namespaces, &self.guests, &self.toolchain)
+        ids(hash, cells, &self.services, &self.namespaces, &self.guests, &self.toolchain).world
     }
 }
 
-/// The id of what runs; `hash` is BLAKE3, and cells are name, key and hash of the object.
+/// The ids of what runs; `hash` is BLAKE3, and cells are name, key and hash of the object.
 ///
 /// That of an image is the hash of one line `KEY HASH` a cell, sorted; the services in their order; the namespaces in theirs;
-/// the toolchain. With guests it is the hash of the image's, and of the lines of the guests' cells.
-pub fn id<'c, 's, 'n>(
+/// the toolchain. What does not come from the image has lines of its own: guests' cells and services, what was made of
+/// namespaces, and who of the guests is in which. If there are any, the world's id is the hash of the image's, and of them.
+pub fn ids<'c, 's, 'n>(
     hash: impl Fn(&[u8]) -> [u8; 32],
     cells: impl IntoIterator<Item = (&'c str, String, &'c [u8; 32])>,
     services: impl IntoIterator<Item = &'s Service>,
     namespaces: impl IntoIterator<Item = &'n Namespace>,
     guests: &[Guest],
     toolchain: &str,
-) -> [u8; 32] {
+) -> Ids {
     let is_guest = |name: &str| guests.iter().any(|guest| guest.cells.iter().any(|cell| cell == name));
     let (mut lines, mut more) = (Vec::new(), Vec::new());
-    for (name, key, hash) in cells {
-        let line = line(key, hash);
+    for (name, key, found) in cells {
+        let line = line(key, found);
         if is_guest(name) { more.push(line) } else { lines.push(line) }
     }
+    lines.extend(guests.iter().filter_map(|guest| guest.replaces.as_ref()).map(|cell| line(cell.key(), &cell.object_hash)));
     lines.sort_unstable();
     more.sort_unstable();
-    for Service { name, implementation, parameters } in services {
-        lines.push(alloc::format!("service {name:?} {implementation:?} {parameters:?}"));
+    for service in services {
+        let Service { name, implementation, parameters } = service;
+        let of = if guests.iter().any(|guest| guest.serves(service)) { &mut more } else { &mut lines };
+        of.push(alloc::format!("service {name:?} {implementation:?} {parameters:?}"));
     }
-    for Namespace { name, cells, allows } in namespaces {
-        lines.push(alloc::format!("namespace {name:?} {cells:?} {allows:?}"));
+    for Namespace { name, cells, allows, made } in namespaces {
+        let is_own = |cell: &&String| guests.iter().any(|guest| guest.replaces.as_ref().is_some_and(|of| of.name == **cell));
+        let (here, theirs): (Vec<&String>, Vec<&String>) = cells.iter().partition(|cell| !*made && (!is_guest(cell) || is_own(cell)));
+        let line = alloc::format!("namespace {name:?} {here:?} {allows:?}");
+        if *made { more.push(line) } else { lines.push(line) }
+        more.extend(theirs.iter().map(|cell| alloc::format!("in {name:?} {cell:?}")));
     }
     lines.push(String::from(toolchain));
-    let image = hash(lines.join("\n").as_bytes());
+    let base = hash(lines.join("\n").as_bytes());
     if more.is_empty() {
-        return image;
+        return Ids { base, world: base };
     }
-    more.insert(0, line(String::from("image"), &image));
-    hash(more.join("\n").as_bytes())
+    more.insert(0, line(String::from("image"), &base));
+    Ids { base, world: hash(more.join("\n").as_bytes()) }
 }
 
 fn line(name: String, hash: &[u8; 32]) -> String {

@@ -24,6 +24,8 @@ pub struct Namespace {
     pub cells: Vec<String>,
     /// What these may link: cells by name, and single functions of others by symbol.
     pub allows: Vec<String>,
+    /// It was made while the system ran; one that was not is of the image.
+    pub made: bool,
 }
 
 /// Why a list of namespaces is refused.
@@ -41,6 +43,20 @@ pub enum Error {
         first: String,
         /// Where else it would be.
         second: String,
+    },
+    /// There is none of that name.
+    #[error("there is no namespace {0}; `ns` lists them")]
+    Absent(String),
+    /// It is part of the image.
+    #[error("namespace {0} is of the image: it goes with an update of the base")]
+    Image(String),
+    /// There are cells in it.
+    #[error("namespace {name} is used by {cells}")]
+    Used {
+        /// Its name.
+        name: String,
+        /// The cells in it.
+        cells: String,
     },
 }
 
@@ -83,6 +99,48 @@ impl Namespaces {
         self.list.iter().find(|namespace| namespace.cells.iter().any(|known| known == cell))
     }
 
+    /// Puts a cell into a namespace, and out of the one that it is in; into the base, if `name` is none.
+    ///
+    /// # Errors
+    /// [`Error::Absent`]; nothing has changed then.
+    pub fn place(&mut self, cell: &str, name: Option<&str>) -> Result<(), Error> {
+        let to = match name.filter(|name| *name != BASE) {
+            Some(name) => Some(self.list.iter().position(|known| known.name == name).ok_or_else(|| Error::Absent(name.into()))?),
+            None => None,
+        };
+        let already = to.is_some_and(|to| self.list[to].cells.iter().any(|known| known == cell));
+        if already {
+            return Ok(());
+        }
+        self.list.iter_mut().for_each(|namespace| namespace.cells.retain(|known| known != cell));
+        if let Some(to) = to {
+            self.list[to].cells.push(cell.into());
+        }
+        Ok(())
+    }
+
+    /// Takes one off the list.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Image`], [`Error::Used`]; nothing has changed then.
+    pub fn remove(&mut self, name: &str) -> Result<(), Error> {
+        let at = self.list.iter().position(|known| known.name == name).ok_or_else(|| Error::Absent(name.into()))?;
+        let found = &self.list[at];
+        if !found.made {
+            return Err(Error::Image(name.into()));
+        }
+        if !found.cells.is_empty() {
+            return Err(Error::Used { name: name.into(), cells: found.cells.join(", ") });
+        }
+        self.list.remove(at);
+        Ok(())
+    }
+
+    /// All of them, to be kept elsewhere.
+    pub fn into_list(self) -> Vec<Namespace> {
+        self.list
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Namespace> {
         self.list.iter()
@@ -103,7 +161,7 @@ mod tests {
 
     fn namespace(name: &str, cells: &[&str], allows: &[&str]) -> Namespace {
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        Namespace { name: name.to_owned(), cells: owned(cells), allows: owned(allows) }
+        Namespace { name: name.to_owned(), cells: owned(cells), allows: owned(allows), made: true }
     }
 
     #[test]
@@ -114,6 +172,19 @@ mod tests {
         assert!(!apps.allows("frames", "f") && !apps.allows("platform", "delias_reset"));
         assert!(apps.allows("platform", "delias_halt"));
         assert_eq!(all.of("frames"), None);
+    }
+
+    #[test]
+    fn cells_move_and_what_is_empty_goes() {
+        let mut all = Namespaces::new(&[namespace("left", &["a"], &[]), namespace("right", &[], &[])]).unwrap();
+        assert_eq!(all.place("a", Some("nowhere")), Err(Error::Absent("nowhere".to_owned())));
+        assert_eq!(alloc::format!("{}", all.remove("left").unwrap_err()), "namespace left is used by a");
+        all.place("a", Some("right")).unwrap();
+        assert_eq!(all.of("a").unwrap().name, "right");
+        all.remove("left").unwrap();
+        all.place("a", Some(BASE)).unwrap();
+        assert_eq!(all.of("a"), None);
+        assert_eq!(all.iter().count(), 1);
     }
 
     #[test]

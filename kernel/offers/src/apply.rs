@@ -10,6 +10,7 @@ use crate::{
     probation,
     services::{self, Turn},
     store::{Bytes, REMEMBERED, Store, owned, take},
+    users,
 };
 use alloc::{
     collections::BTreeMap,
@@ -72,15 +73,26 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     let (done, applied) = changed.map_err(Error::from).flatten()?;
     let cells = applied.cells.len();
     remember(&mut store, applied);
-    if let Err(error) = turn.begin() {
-        let last = store.applied.len() - 1;
-        take_back(&mut store, last, Outcome::Failed(error.to_string()))?;
-        return Err(error);
-    }
+    begin(&mut store, &turn)?;
     // Whatever failed until here, it still waits.
     store.offer = None;
     probation::extend();
     Ok((cells, done))
+}
+
+/// Binds what comes with the update that was remembered last. If something of it does not start, that update is taken back.
+///
+/// # Errors
+/// [`Error::NotBound`]; [`Error::Stuck`], if there is no way back either: then the update stays.
+pub(crate) fn begin(store: &mut Store, turn: &Turn) -> Result<(), Error> {
+    let Err(error) = turn.begin() else { return Ok(()) };
+    let last = store.applied.len() - 1;
+    take_back(store, last, Outcome::Failed(error.to_string())).map_err(|back| {
+        store.offer = None;
+        probation::extend();
+        Error::Stuck { why: error.to_string(), back: back.to_string() }
+    })?;
+    Err(error)
 }
 
 /// A world in which more is granted than before. What was granted is taken back when this is dropped, unless it is to be kept.
@@ -109,13 +121,13 @@ impl<'w> Granted<'w> {
     }
 
     /// Puts namespaces in place.
-    fn with(world: &'w mut World, namespaces: Arc<Namespaces>) -> Granted<'w> {
+    pub fn with(world: &'w mut World, namespaces: Arc<Namespaces>) -> Granted<'w> {
         let before = world.graph.set_namespaces(namespaces);
         Granted { world, statics: Vec::new(), before, kept: false }
     }
 
     /// Keeps what was granted; the namespaces before.
-    fn keep(&mut self) -> Arc<Namespaces> {
+    pub fn keep(&mut self) -> Arc<Namespaces> {
         self.kept = true;
         self.before.clone()
     }
@@ -257,6 +269,10 @@ pub(crate) fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>
         .collect();
     let mut stage = prepare(world, store, &wanted)?.stage(world)?;
     services::check(stage.staged().next(), turn.target())?;
+    let goes: Vec<String> = wanted.iter().filter(|want| want.to.is_none()).map(|want| want.name.clone()).collect();
+    if let Some(by) = users::holder(world, &goes).filter(|_| data.claims.is_empty()) {
+        return Err(Error::Needed { cells: goes.join(", "), by });
+    }
     if way == Way::There {
         refuse_gone(&data)?;
     }

@@ -75,8 +75,8 @@ pub enum Error {
     /// The host has found that it cannot be applied to a running system.
     #[error("{0}")]
     Refused(String),
-    /// Its namespaces contradict each other.
-    #[error("the offer's namespaces: {0}")]
+    /// What is wrong with namespaces.
+    #[error(transparent)]
     Namespaces(#[from] namespace::Error),
     /// A part of an update while there are guests, which were built for all of it.
     #[error("there are guests, which were built for the whole offer: it is applied whole")]
@@ -92,6 +92,39 @@ pub enum Error {
         /// Who needs it.
         by: String,
     },
+    /// It would leave what it stands in for behind.
+    #[error("guest {guest} stands in for the image's cell {cell}: `rollback` takes the push back, `make update DROP={guest}` puts the image's in place")]
+    Stands {
+        /// Its name.
+        guest: String,
+        /// The cell.
+        cell: String,
+    },
+    /// Cells that would go are needed.
+    #[error("{cells} cannot go: {by}")]
+    Needed {
+        /// The cells.
+        cells: String,
+        /// Who needs them.
+        by: String,
+    },
+    /// It has no service.
+    #[error("guest {guest} has no service: it does not define {symbol}")]
+    NoService {
+        /// Its name.
+        guest: String,
+        /// What it would define.
+        symbol: String,
+    },
+    /// It is on the list already.
+    #[error("service {0} is started already; `services stop {0}` ends it")]
+    Started(String),
+    /// It is not on the list, or not a guest's.
+    #[error("no guest's service {0} is started; `services` lists all")]
+    NotStarted(String),
+    /// A namespace would allow what is not there.
+    #[error("there is no cell {0}, and no symbol")]
+    Unknown(String),
     /// A service cannot be ended.
     #[error("service {name} cannot be ended: {why}")]
     Stays {
@@ -101,12 +134,20 @@ pub enum Error {
         why: String,
     },
     /// A service that the update brings does not start.
-    #[error("service {name} cannot be started: {why}; the update was taken back")]
+    #[error("service {name} cannot be started: {why}")]
     NotBound {
         /// Its name in the list of services.
         name: String,
         /// Why.
         why: String,
+    },
+    /// A service does not start, and the update cannot be taken back.
+    #[error("{why}; the update cannot be taken back either, and stays: {back}")]
+    Stuck {
+        /// Why the service does not start.
+        why: String,
+        /// Why there is no way back.
+        back: String,
     },
     /// A service would be left without its implementation.
     #[error("service {name} is on the list, but no cell would define {symbol}")]

@@ -7,7 +7,7 @@ use crate::{
 use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::{Bundle, Change, Verdict, What};
 use loader::{World, with_world};
-use manifest::{Cell, Guest, Service, id};
+use manifest::{Guest, Service, ids, key};
 use namespace::Namespace;
 
 /// Takes an offer in place of the one that waits, after checking all that can be checked; a sentence about it. One that the
@@ -88,11 +88,7 @@ pub(crate) fn id_with<'s, 'n>(
     }
     let cells = cells.iter().map(|(key, name, hash)| (*name, key.clone(), hash));
     let blake3 = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
-    Ok(id(blake3, cells, services, namespaces, guests, &world.archive.manifest.toolchain))
-}
-
-fn key(name: &str, version: &str) -> String {
-    Cell { name: name.into(), version: version.into(), ..Cell::default() }.key()
+    Ok(ids(blake3, cells, services, namespaces, guests, &world.archive.manifest.toolchain).world)
 }
 
 /// Shows the offer that waits.

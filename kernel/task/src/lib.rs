@@ -36,7 +36,7 @@ mod watch;
 pub use event::{Event, Reply, Tokens};
 pub use kernel::{Outcome, Rendezvous};
 pub use record::{Exit, Info, Status, Task, TaskRef};
-pub use schedule::{Scheduler, Why};
+pub use schedule::{Scheduler, UseError, Why, scheduler_method, use_scheduler};
 pub use spawn::{Spawn, collect, current, exit_event, spawn};
 pub use table::{Error, Stopped, Tasks, for_each_stopped, kill, list, start};
 pub use wait::{Interrupted, rendezvous, sleep_ns, wait, yield_now};

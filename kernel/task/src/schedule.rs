@@ -2,11 +2,14 @@
 
 use crate::{
     record::{Status, Task, TaskRef},
-    table::Tasks,
+    table::{MOST, Tasks},
     watch::tell_of_failure,
 };
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
+use handoff::layout;
 use state_db::Slot;
+use unwind::Caught;
 
 /// Why a task has become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,68 @@ pub trait Scheduler: Send + Sync {
     fn slice_ns(&self, task: TaskRef) -> u64;
 }
 
+/// Lets another policy decide, which takes over all tasks that the one before has queued; how many those were.
+///
+/// # Errors
+/// There is no slot `scheduler`, or the new policy panics or faults; then the one before decides on.
+pub fn use_scheduler(next: &'static dyn Scheduler) -> Result<usize, UseError> {
+    let slot = Slot::<dyn Scheduler>::find(SLOT)?;
+    // Policies are called with interrupts off.
+    let before = platform::irq_save();
+    // Whoever is inside of a slot goes on with the object that it entered.
+    let done = slot.call(|old| {
+        let mut moved = 0;
+        // SAFETY: what stands in a slot is `'static`.
+        let old: &'static dyn Scheduler = unsafe { core::mem::transmute::<&dyn Scheduler, &'static dyn Scheduler>(old) };
+        slot.rebind(next)?;
+        let queued = |cpu| unwind::catch(|| old.pick(cpu)).ok().flatten();
+        for cpu in 0..layout::CPUS as u32 {
+            // A wrong policy could give the same one for ever.
+            for task in core::iter::from_fn(|| queued(cpu)).take(MOST) {
+                if let Err(caught) = unwind::catch(|| next.ready(cpu, task, Why::Preempted)) {
+                    slot.rebind(old)?;
+                    let _ = unwind::catch(|| old.ready(cpu, task, Why::Preempted));
+                    return Err(UseError::Failed(caught.into()));
+                }
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    });
+    platform::irq_restore(before);
+    done.unwrap_or(Err(UseError::Closed))
+}
+
+/// The address that the first method of the deciding policy is called by: what says whose it is.
+pub fn scheduler_method() -> Option<u64> {
+    let mut found = None;
+    state_db::slots(|slot| {
+        if slot.name == SLOT {
+            // SAFETY: the vtable of an object of a trait with methods: behind drop glue, size and alignment comes the first.
+            found = Some(unsafe { (slot.vtable as *const u64).add(FIRST_METHOD).read() });
+        }
+    });
+    found
+}
+
+/// Why another policy does not decide.
+#[derive(Debug, thiserror::Error)]
+pub enum UseError {
+    /// Nobody decides.
+    #[error(transparent)]
+    State(#[from] state_db::Error),
+    /// The slot is closed.
+    #[error("the slot is closed: an update is under way")]
+    Closed,
+    /// It cannot take a task.
+    #[error("it fails when it is given a task: {0}")]
+    Failed(Box<Caught>),
+}
+
+/// The slot that policies stand in.
+pub(crate) const SLOT: &str = "scheduler";
+/// Words of a vtable before its first method.
+const FIRST_METHOD: usize = 3;
 /// The slice where no policy says otherwise, in nanoseconds.
 pub(crate) const DEFAULT_SLICE_NS: u64 = 10_000_000;
 /// A ready task that has not run for this long is run by the watchdog, in nanoseconds.
@@ -45,7 +110,7 @@ const PATIENCE: u32 = 16;
 impl Tasks {
     fn policy<R>(&self, f: impl FnOnce(&dyn Scheduler) -> R) -> Option<R> {
         let known = self.scheduler.load(Ordering::Relaxed);
-        let slot: Slot<dyn Scheduler> = if known == 0 { Slot::find("scheduler").ok()? } else { Slot::from_bits(known) };
+        let slot: Slot<dyn Scheduler> = if known == 0 { Slot::find(SLOT).ok()? } else { Slot::from_bits(known) };
         self.scheduler.store(slot.bits(), Ordering::Relaxed);
         let answer = match unwind::catch(|| slot.call(|policy| f(policy)).ok()) {
             Ok(answer) => answer,

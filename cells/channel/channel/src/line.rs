@@ -38,7 +38,7 @@ pub(crate) fn run(line: &str) -> Ran {
             }
             continue;
         }
-        if command.background || matches!(first, "run" | "sleep") {
+        if command.background || matches!(first, "run" | "sleep" | "test") {
             ran.fail(&format!("`{first}` needs a console: type it at the system's own, or let it run in the background with `run APP &`"));
             continue;
         }

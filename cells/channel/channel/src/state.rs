@@ -157,7 +157,7 @@ fn state() -> Result<wire::State, String> {
     let state = loader::with_world(|world| wire::State {
         running_id: world.running_id,
         boot_id: world.archive.manifest.image_id,
-        base_id: identity::base(world),
+        base_id: identity::known(world).base,
         guests: world.guests.iter().map(|guest| guest.name.clone()).collect(),
         toolchain: world.archive.manifest.toolchain.clone(),
         offered,

@@ -25,7 +25,10 @@ pub struct Queues {
     slice_ns: u64,
 }
 
-cached!(QUEUES: Queues = "sched/round_robin");
+/// The name of its state.
+const STATE: &str = "sched/round_robin";
+
+cached!(QUEUES: Queues = STATE);
 
 /// The policy: no state of its own.
 pub struct RoundRobin;
@@ -53,6 +56,27 @@ impl Scheduler for RoundRobin {
     }
 }
 
+/// Gives the policy, with its queues, which are made if they are not there.
+#[unsafe(no_mangle)]
+pub extern "Rust" fn delias_scheduler_round_robin() -> Result<&'static dyn Scheduler, String> {
+    if state_db::find::<Queues>(STATE).is_err() {
+        publish(DEFAULT_SLICE_MS)?;
+    }
+    Ok(&RoundRobin)
+}
+
+/// Gives the queues back: another policy decides.
+#[unsafe(no_mangle)]
+pub extern "Rust" fn delias_relieve_round_robin() -> Result<(), String> {
+    state_db::find::<Queues>(STATE).and_then(state_db::Entry::withdraw).map(drop).map_err(|error| error.to_string())
+}
+
+fn publish(slice_ms: u64) -> Result<(), String> {
+    let mut queues = [const { IrqLock::new(VecDeque::new()) }; layout::CPUS as usize];
+    queues[0].get_mut().try_reserve(ROOM).map_err(|error| error.to_string())?;
+    state_db::publish(STATE, Queues { queues, slice_ns: slice_ms * 1_000_000 }).map(drop).map_err(|error| error.to_string())
+}
+
 /// Binds the policy. `parameters`: the slice in milliseconds, or nothing.
 #[unsafe(no_mangle)]
 pub extern "Rust" fn delias_service_round_robin(parameters: &str) -> Result<(), String> {
@@ -60,9 +84,7 @@ pub extern "Rust" fn delias_service_round_robin(parameters: &str) -> Result<(), 
         "" => DEFAULT_SLICE_MS,
         text => text.parse().map_err(|_| alloc::format!("the slice is {text:?}, expected milliseconds"))?,
     };
-    let mut queues = [const { IrqLock::new(VecDeque::new()) }; layout::CPUS as usize];
-    queues[0].get_mut().try_reserve(ROOM).map_err(|error| error.to_string())?;
-    state_db::publish("sched/round_robin", Queues { queues, slice_ns: slice_ms * 1_000_000 }).map_err(|error| error.to_string())?;
+    publish(slice_ms)?;
     Slot::<dyn Scheduler>::bind("scheduler", &RoundRobin).map_err(|error| error.to_string())?;
     Ok(())
 }

@@ -17,9 +17,11 @@ mod log;
 mod memory;
 mod namespaces;
 mod reseat;
+mod sched;
 mod services;
 mod system;
 mod tasks;
+mod test;
 mod update;
 mod usage;
 
@@ -60,9 +62,11 @@ pub const COMMANDS: &[Command] = &[
     reseat::RESEAT,
     update::ROLLBACK,
     apps::RUN,
+    sched::SCHED,
     services::SERVICES,
     update::SHIP,
     system::SLEEP,
+    test::TEST,
     update::UNLOAD,
     update::UPDATE,
     update::UPDATES,

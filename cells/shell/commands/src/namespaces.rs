@@ -7,18 +7,46 @@ use crate::{
 use core::fmt::Write;
 use loader::{World, with_world};
 use namespace::{BASE, Namespace};
+use syntax::value::Shown;
+
+/// The longest name of a namespace.
+const NAME_BYTES: usize = 32;
 
 pub(crate) const NS: Command = Command {
     name: "ns",
-    usage: Usage { flags: &[flag("--json")], ..Usage::NOTHING },
-    about: "the namespaces: their cells, and what these may link besides each other",
+    usage: Usage { words: &["[new|remove]", "[NAME]"], rest: true, flags: &[flag("--json")] },
+    about: "the namespaces: their cells, and what these may link besides each other; `ns new NAME --allow CELL…` makes one, `ns remove NAME` ends it",
     run: ns,
 };
 
 fn ns(call: &mut Call<'_>) -> Result<Done, Failure> {
+    match call.words[..] {
+        [] => {}
+        ["new", name, "--allow", ref allows @ ..] => {
+            check_name(name)?;
+            offers::make_namespace(name, allows)?;
+            writeln!(call.out, "namespace {name} is made")?;
+            return Ok(Done::Now);
+        }
+        ["remove", name] => {
+            offers::remove_namespace(name)?;
+            writeln!(call.out, "namespace {name} is removed")?;
+            return Ok(Done::Now);
+        }
+        _ => return Err(Failure::new(format_args!("expected `ns`, `ns new NAME --allow CELL…` or `ns remove NAME`"))),
+    }
     let json = call.has("--json");
     with_world(|world| if json { list_json(world, call) } else { list(world, call) })??;
     Ok(Done::Now)
+}
+
+/// A namespace is named as a cell is.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    match name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(good) && name.len() <= NAME_BYTES {
+        true => Ok(()),
+        false => Err(Failure::new(format_args!("`{}` cannot be a namespace's name: expected small letters, digits and `_`, a letter first, {NAME_BYTES} at most", Shown(name)))),
+    }
 }
 
 /// The names of the cells that run and are in no namespace.
@@ -28,8 +56,10 @@ fn base(world: &World) -> impl Iterator<Item = &str> {
 
 fn list(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     writeln!(call.out, "{BASE}: {} cells, which may link every cell", base(world).count())?;
-    for Namespace { name, cells, allows } in world.graph.namespaces().iter() {
-        writeln!(call.out, "{name}: {}; may link {}", cells.join(" "), allows.join(" "))?;
+    for Namespace { name, cells, allows, .. } in world.graph.namespaces().iter() {
+        let cells = if cells.is_empty() { "no cells".into() } else { cells.join(" ") };
+        let allows = if allows.is_empty() { "nothing else".into() } else { allows.join(" ") };
+        writeln!(call.out, "{name}: {cells}; may link {allows}")?;
     }
     Ok(())
 }
@@ -38,11 +68,13 @@ fn list_json(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     json::array(call.out, |list| {
         list.object(|o| {
             o.field("name", BASE)?;
+            o.field("made", false)?;
             o.array("cells", |cells| base(world).try_for_each(|cell| cells.item(cell)))
         })?;
-        for Namespace { name, cells, allows } in world.graph.namespaces().iter() {
+        for Namespace { name, cells, allows, made } in world.graph.namespaces().iter() {
             list.object(|o| {
                 o.field("name", name.as_str())?;
+                o.field("made", *made)?;
                 o.array("cells", |list| cells.iter().try_for_each(|cell| list.item(cell.as_str())))?;
                 o.array("allows", |list| allows.iter().try_for_each(|cell| list.item(cell.as_str())))
             })?;

@@ -9,14 +9,31 @@ use loader::{Listed, World, with_world};
 
 pub(crate) const SERVICES: Command = Command {
     name: "services",
-    usage: Usage { flags: &[flag("--json")], ..Usage::NOTHING },
-    about: "the services: their cells, their parameters, and whether an update can end them",
+    usage: Usage { words: &["[start|stop]", "[GUEST]", "[PARAMETERS]"], flags: &[flag("--json")], ..Usage::NOTHING },
+    about: "the services: their cells, their parameters, and whether an update can end them; starts or ends a guest's",
     run: services,
 };
 
 fn services(call: &mut Call<'_>) -> Result<Done, Failure> {
+    match call.words[..] {
+        [] => {}
+        ["start", guest] => return started(call, guest, ""),
+        ["start", guest, parameters] => return started(call, guest, parameters),
+        ["stop", guest] => {
+            offers::stop(guest)?;
+            writeln!(call.out, "service {guest} is ended")?;
+            return Ok(Done::Now);
+        }
+        _ => return Err(Failure::new(format_args!("expected `services`, `services start GUEST [PARAMETERS]` or `services stop GUEST`"))),
+    }
     let json = call.has("--json");
     with_world(|world| if json { list_json(world, call) } else { list(world, call) })??;
+    Ok(Done::Now)
+}
+
+fn started(call: &mut Call<'_>, guest: &str, parameters: &str) -> Result<Done, Failure> {
+    offers::start(guest, parameters)?;
+    writeln!(call.out, "service {guest} is started")?;
     Ok(Done::Now)
 }
 
