@@ -191,7 +191,7 @@ fn pushes(bench: &Bench) -> Result<()> {
     let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
     append(&manifest, "itoa = \"1\"\n")?;
     let text = fs::read_to_string(&source).context("no source")?;
-    let newer = text.replace("    for word", "    console::println!(\"{} words.\", itoa::Buffer::new().format(words.len()));\n    for word");
+    let newer = text.replace("    for name", "    console::println!(\"{} words.\", itoa::Buffer::new().format(words.len()));\n    for name");
     fs::write(&source, newer).context("cannot write the source")?;
     contains(&outside.succeeds(&app, &["push"])?, "applied")?;
     contains(&session.run("run visitor a b")?, "2 words.")?;
@@ -324,7 +324,7 @@ fn namespaces(bench: &Bench) -> Result<()> {
     contains(&session.run("ns remove left")?, "namespace left is used by")?;
     contains(&session.run("ns remove apps")?, "is of the image")?;
     // Where it was put it stays.
-    append(&work.join("left/src/lib.rs"), "\n/// Newer.\npub fn newer() {}\n")?;
+    append(&work.join("left/src/lib.rs"), "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n")?;
     outside.succeeds(&work.join("left"), &["push"])?;
     contains(&session.run("ns")?, "left: left::itoa left;")?;
     // It grows beyond what is granted, and is refused with what it wants.
@@ -353,29 +353,29 @@ fn replaces(bench: &Bench) -> Result<()> {
     let mut session = bench.boot()?;
     let _known = outside.meet(&bench.project, &session)?;
     let booted = session.json("cells --json")?["running_id"].clone();
-    outside.fails(&work, &["new", "hello"], "has a cell hello of its own")?;
+    outside.fails(&work, &["new", "app_hello"], "has a cell app_hello of its own")?;
     outside.succeeds(&work, &["new", "greeter"])?;
-    let folder = work.join("hello");
+    let folder = work.join("app_hello");
     fs::rename(work.join("greeter"), &folder).context("cannot rename a folder")?;
     let (manifest, source) = (folder.join("Cargo.toml"), folder.join("src/lib.rs"));
     for file in [&manifest, &source] {
         let text = fs::read_to_string(file).context("no file")?;
-        fs::write(file, text.replace("delias_guest_greeter", "delias_app_hello").replace("greeter", "hello").replace("Hello from", "Hallo von")).context("cannot write a file")?;
+        fs::write(file, text.replace("delias_guest_greeter", "delias_app_hello").replace("greeter", "app_hello").replace("Hello from", "Hallo von")).context("cannot write a file")?;
     }
-    outside.fails(&folder, &["push"], "has a cell hello of its own")?;
-    outside.fails(&folder, &["push", "--replace", "count"], "the guest is called hello")?;
-    contains(&outside.succeeds(&folder, &["push", "--replace", "hello"])?, "applied")?;
-    contains(&session.run("run hello Ada")?, "Hallo von hello.")?;
+    outside.fails(&folder, &["push"], "has a cell app_hello of its own")?;
+    outside.fails(&folder, &["push", "--replace", "count"], "the guest is called app_hello")?;
+    contains(&outside.succeeds(&folder, &["push", "--replace", "app_hello"])?, "applied")?;
+    contains(&session.run("run hello Ada")?, "Hallo von app_hello.")?;
     contains(&session.run("ns")?, "apps:")?;
-    contains(&session.run("unload hello")?, "stands in for the image's cell hello")?;
-    append(&source, "\n/// Newer.\npub fn newer() {}\n")?;
+    contains(&session.run("unload app_hello")?, "stands in for the image's cell app_hello")?;
+    append(&source, "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n")?;
     contains(&outside.succeeds(&folder, &["push"])?, "applied")?;
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     contains(&session.run("rollback 2")?, "2 updates taken back")?;
     contains(&session.run("run hello")?, "Hello from a cell.")?;
     equal("the id of what was booted", &session.json("cells --json")?["running_id"], &booted)?;
     let text = fs::read_to_string(&manifest).context("no file")?;
-    fs::write(&manifest, text.replace("name = \"hello\"", "name = \"console\"").replace("console =", "log =").replace("/console", "/log")).context("cannot write a file")?;
+    fs::write(&manifest, text.replace("name = \"app_hello\"", "name = \"console\"").replace("console =", "log =").replace("/console", "/log")).context("cannot write a file")?;
     outside.fails(&folder, &["push", "--replace", "console"], "compiled against it and would have to be built again")?;
     nothing_old(&mut session)
 }
