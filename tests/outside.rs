@@ -14,10 +14,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 pub const TESTS: &[Test] = &[
     Test { name: "outside-builds", limit_s: 400, run: builds },
     Test { name: "outside-pushes", limit_s: 400, run: pushes },
+    Test { name: "outside-goes", limit_s: 200, run: goes },
     Test { name: "outside-kinds", limit_s: 400, run: kinds },
     Test { name: "outside-namespaces", limit_s: 400, run: namespaces },
     Test { name: "outside-replaces", limit_s: 400, run: replaces },
@@ -151,8 +153,20 @@ fn builds(bench: &Bench) -> Result<()> {
     let cells: BTreeSet<&str> = built.lines().filter_map(|line| line.split(' ').next()).collect();
     equal("its cells", cells, BTreeSet::from(["itoa", "my_app"]))?;
 
+    for (name, lines, script) in [("wrapped", "build = \"build.rs\"\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=z\");\n}\n"), ("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n")] {
+        fs::create_dir_all(app.join(name).join("src")).context("cannot create a folder")?;
+        let text = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{lines}");
+        for (file, text) in [("Cargo.toml", text.as_str()), ("build.rs", script), ("src/lib.rs", "#![no_std]\n")] {
+            fs::write(app.join(name).join(file), text).context("cannot write a file")?;
+        }
+    }
     for (more, code, why) in [
-        ("fnv = \"1\"\n", "", "can't find crate for `std`"),
+        ("fnv = \"1\"\n", "", "fnv 1.0.7 needs `std`, which no cell has"),
+        ("", "\nextern crate std;\n", "the guest needs `std`"),
+        ("wrapped = { path = \"wrapped\" }\n", "", "wrapped 0.1.0 has code in C (library z)"),
+        ("round = { path = \"round\" }\n", "", "cyclic package dependency"),
+        ("", "\n/// Large.\npub static LARGE: [u8; 100 << 20] = [1; 100 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n", "bytes, at most"),
+        ("", "\nfn one() {}\n/// Many.\npub static MANY: [fn(); 1_000_000] = [one; 1_000_000];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> fn() {\n    MANY[at]\n}\n", "relocations, at most"),
         ("hashbrown = { version = \"0.14\", default-features = false }\n", "", "two versions of one crate would be two families of types"),
         ("", "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 {\n    COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)\n}\n", "a cell may keep no state of its own"),
         ("", "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n", "delias_nowhere"),
@@ -220,6 +234,37 @@ fn pushes(bench: &Bench) -> Result<()> {
     equal("the guests", &after["guests"], &json!([]))?;
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     contains(&session.run("ps")?, "count")?;
+    nothing_old(&mut session)
+}
+
+/// The system goes in the middle of a push; the next one takes the push from the start.
+fn goes(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let work = outside.work();
+    outside.succeeds(&work, &["new", "large"])?;
+    let folder = work.join("large");
+    append(&folder.join("src/lib.rs"), "\n/// Large.\npub static LARGE: [u8; 30 << 20] = [1; 30 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n")?;
+    outside.succeeds(&folder, &["build"])?;
+    let session = bench.boot()?;
+    let known = outside.meet(&bench.project, &session)?;
+    let said = std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| outside.run(&folder, &["push"]));
+        // The difference lies there as soon as it is about to be sent.
+        let end = Instant::now() + Duration::from_secs(60);
+        while !folder.join("target/delias/after/cells.tar").exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        drop(session);
+        pushing.join().map_err(|_| anyhow::anyhow!("the push panics"))?
+    })?;
+    ensure!(!said.succeeded, "a push to a system that has gone succeeds: {}", said.out);
+    ensure!(["the system has gone", "the system takes nothing any more"].iter().any(|why| said.errors.contains(why)), "{}", said.errors);
+    drop(known);
+    let mut session = bench.boot()?;
+    let _known = outside.meet(&bench.project, &session)?;
+    contains(&outside.succeeds(&folder, &["push"])?, "applied")?;
+    contains(&session.run("unload large")?, "1 cell unloaded")?;
     nothing_old(&mut session)
 }
 

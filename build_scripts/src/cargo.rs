@@ -10,7 +10,7 @@ use crate::wrapper;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,9 +62,46 @@ pub struct Message {
     target: Option<Target>,
     filenames: Option<Vec<PathBuf>>,
     executable: Option<PathBuf>,
+    /// What the compiler has to say.
+    message: Option<Diagnostic>,
+    /// Libraries that a build script wants to be linked.
+    linked_libs: Option<Vec<String>>,
 }
 
+#[derive(Debug, Deserialize)]
+struct Diagnostic {
+    message: String,
+    code: Option<Code>,
+    rendered: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Code {
+    code: String,
+}
+
+/// "Can't find crate", in the compiler's list of errors.
+const NO_CRATE: &str = "E0463";
+
 impl Message {
+    /// What it says that no cell can have, as the end of a sentence about a package; `own` is the guest's id.
+    pub fn impossible(&self, own: &str) -> Option<String> {
+        let id = self.package_id.as_deref()?;
+        let who = || match id == own {
+            true => "the guest".to_owned(),
+            false => format!("{} {}", package_name(id), package_version(id).unwrap_or_default()),
+        };
+        if let Some(library) = self.linked_libs.as_ref().and_then(|libraries| libraries.first()) {
+            return Some(format!("{} has code in C (library {library}), which no cell can link", who()));
+        }
+        let said = self.message.as_ref()?;
+        let missing = said.code.as_ref().is_some_and(|code| code.code == NO_CRATE);
+        (missing && said.message.contains("`std`")).then(|| {
+            let way = if id == own { "it is `#![no_std]`" } else { "ask for it without, if it can be had so (mostly `default-features = false`)" };
+            format!("{} needs `std`, which no cell has: {way}", who())
+        })
+    }
+
     /// The crate of our target that it is about, if it is about one; `own` says whose is ours, by its package id.
     pub fn library(&self, own: impl Fn(&str) -> bool) -> Option<Result<Library>> {
         let (id, target) = (self.package_id.as_ref()?, self.target.as_ref()?);
@@ -219,19 +256,31 @@ pub fn build(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> {
 /// # Errors
 /// cargo cannot be run.
 pub fn collect(command: &mut Command) -> Result<Option<Vec<Message>>> {
-    command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stdout(Stdio::piped());
+    let (compiles, mut messages) = listen(command)?;
+    messages.retain(|message| message.reason == "compiler-artifact");
+    Ok(compiles.then_some(messages))
+}
+
+/// Runs a build of cargo's: whether everything compiles, and all that is said. What the compiler says goes to standard error too.
+///
+/// # Errors
+/// cargo cannot be run.
+pub fn listen(command: &mut Command) -> Result<(bool, Vec<Message>)> {
+    let form = if std::io::stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
+    command.arg(format!("--message-format={form}")).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
     let output = child.stdout.take().context("cargo has no output")?;
-    let mut artifacts = Vec::new();
+    let mut messages = Vec::new();
     for line in BufReader::new(output).lines() {
         let line = line.context("cargo's messages cannot be read")?;
         let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
-        if message.reason == "compiler-artifact" {
-            artifacts.push(message);
+        if let Some(text) = message.message.as_ref().and_then(|said| said.rendered.as_ref()) {
+            eprint!("{text}");
         }
+        messages.push(message);
     }
     let status = child.wait().context("cannot wait for cargo")?;
-    Ok(status.success().then_some(artifacts))
+    Ok((status.success(), messages))
 }
 
 /// Looks over every source file with clippy, the cells as they are compiled for the target.

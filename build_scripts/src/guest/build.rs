@@ -263,7 +263,12 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> R
 
 /// Compiles the guest and the crates that the image has not.
 fn compile(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata, place: &Place) -> Result<Vec<Library>> {
-    let messages = cargo::collect(&mut build_command(guest, sdk, toolchain, packages, place)?)?.context("the guest does not compile; the compiler's messages stand above. A crate that cannot find `std` is made for other systems")?;
+    let (compiles, messages) = cargo::listen(&mut build_command(guest, sdk, toolchain, packages, place)?)?;
+    let own = packages.resolve.root.as_deref().unwrap_or_default();
+    if let Some(why) = messages.iter().find_map(|message| message.impossible(own)) {
+        bail!("{why}");
+    }
+    ensure!(compiles, "the guest does not compile; the compiler's messages stand above");
     let crates = sdk.path("crates").canonicalize().context("the SDK has no crates")?;
     let mut libraries = Vec::new();
     for message in messages {

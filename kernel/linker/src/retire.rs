@@ -156,9 +156,9 @@ impl<'a> Graph<'a> {
     }
 
     /// The words that fill the places of what has not been reached with traps.
-    pub fn traps(&self, reached: &Reached) -> Vec<Patch> {
+    pub fn traps<'r>(&self, reached: &'r Reached) -> impl Iterator<Item = Patch> + use<'a, 'r> {
         let spans = self.loose().0.into_iter().filter(|(.., shared)| !reached.keeps(*shared));
-        spans.flat_map(|(address, len, _)| traps(Span { address: address.get(), len })).collect()
+        spans.flat_map(|(address, len, _)| traps(Span { address: address.get(), len }))
     }
 
     /// How many loose things have not been reached.

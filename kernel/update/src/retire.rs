@@ -8,12 +8,16 @@ use crate::{
     Error,
     meeting::{self, Errand},
     scan::Scan,
-    transaction::write,
+    migrate::Data,
+    transaction::{BLOB_BYTES, perform, place_blob, write},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 use applier::Word;
 use linker::{Because, Replaced, Shared};
 use loader::{OldCopy, Running, World};
+
+/// The most words that are filled while nothing else runs.
+const AT_ONCE: usize = 1 << 16;
 
 /// What was given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,15 +63,24 @@ pub fn retire(world: &mut World) -> Result<Retired, Error> {
         }
     }
     drop(scan);
-    // Their places are filled with traps while they are still mapped: whoever uses them after all is stopped there.
-    let words: Vec<Word> = world.graph.traps(&reached).iter().map(Word::from).collect();
     let stays = |at: usize| reached.why(at).is_some();
     let copies = (0..world.old.len()).filter(|&at| !stays(at)).count();
-    let retired = Retired { copies, left: world.old.len() - copies, words: words.len() };
+    let mut retired = Retired { copies, left: world.old.len() - copies, words: 0 };
     if world.graph.unreached(&reached) == 0 && copies == 0 {
         return Ok(retired);
     }
-    write(world, words, world.running_map(stays))?;
+    // Their places are filled with traps while they are still mapped: whoever uses them after all is stopped there. Nobody can
+    // reach them, so that need not be done at once.
+    let mut traps = world.graph.traps(&reached).map(|patch| Word::from(&patch)).peekable();
+    loop {
+        let words: Vec<Word> = traps.by_ref().take(AT_ONCE).collect();
+        retired.words += words.len();
+        if traps.peek().is_none() {
+            write(world, words, world.running_map(stays))?;
+            break;
+        }
+        fill(world, words)?;
+    }
     let mut at = 0;
     world.old.retain(|_| {
         at += 1;
@@ -77,6 +90,12 @@ pub fn retire(world: &mut World) -> Result<Retired, Error> {
     let graph = &world.graph;
     world.shared.retain(|mapping| graph.uses_shared(mapping.range().start, mapping.range().end));
     Ok(retired)
+}
+
+/// Writes some of the words.
+fn fill(world: &World, words: Vec<Word>) -> Result<(), Error> {
+    let blob = place_blob(world.room_for_text(BLOB_BYTES)?)?;
+    perform(world, words, &world.map, &[], &[], blob, Data::default()).map(drop)
 }
 
 /// Why an old copy stays, as a sentence.

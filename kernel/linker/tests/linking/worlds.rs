@@ -153,7 +153,7 @@ proptest! {
         let old: Vec<_> = replaced.iter().collect();
         let reached = graph.reach(&[], &old, &[], &memory);
         prop_assert!((0..old.len()).all(|at| reached.why(at).is_none()));
-        let traps = graph.traps(&reached);
+        let traps: Vec<_> = graph.traps(&reached).collect();
         apply(&mut memory, &traps);
         graph.give_up(&reached, std::iter::empty());
         prop_assert!(graph.loose().is_empty());
