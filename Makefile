@@ -5,7 +5,7 @@
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor tool sdk image iso run exec update rollback watch bench voyage test audit fmt lint doc clean
+.PHONY: help setup doctor tool sdk image iso run exec update rollback watch gdb bench voyage test audit fmt lint doc clean
 
 # The compiler that setup found, and nothing of the surroundings in its way. Progress goes to standard error, so that
 # standard output is what the command prints.
@@ -61,6 +61,9 @@ rollback: tool ## take the last update of the running system back, without its c
 
 watch: tool ## every saved source becomes running code
 	$(call delias,watch)
+
+gdb: tool ## debug the running system, with the symbols of every cell where it lies now
+	$(call delias,gdb)
 
 bench: tool ## what parts of an update cost, in instructions
 	$(call delias,bench)

@@ -3,6 +3,7 @@
 use crate::bench::{Bench, Test, contains, equal};
 use anyhow::{Context, Result, ensure};
 use delias::project::Project;
+use delias::qemu::Machine;
 use delias::running::Known;
 use delias::session::Session;
 use serde_json::Value;
@@ -11,9 +12,10 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 pub const TESTS: &[Test] =
-    &[Test { name: "tool-speaks", limit_s: 200, run: speaks }, Test { name: "tool-finds-nobody", limit_s: 60, run: finds_nobody }, Test { name: "tool-doctor", limit_s: 60, run: doctor }];
+    &[Test { name: "tool-speaks", limit_s: 200, run: speaks }, Test { name: "tool-finds-nobody", limit_s: 60, run: finds_nobody }, Test { name: "tool-doctor", limit_s: 60, run: doctor }, Test { name: "tool-gdb", limit_s: 200, run: debugs }];
 
 /// A folder of this test's own in which the tool looks for systems, as it does in a person's.
 pub struct Rooms {
@@ -82,6 +84,7 @@ fn speaks(bench: &Bench) -> Result<()> {
         ensure!(output.status.success() && !output.stdout.is_empty(), "{words:?}: {}", text(&output.stderr));
     }
     contains(&text(&run(&["exec", "echo 'two  words'"])?.stdout), "two  words")?;
+    equal("what exec gives", serde_json::from_slice::<Value>(&run(&["exec", "--json", "echo here"])?.stdout).context("no JSON")?, serde_json::json!({ "status": 0, "text": "here\n" }))?;
     let failed = run(&["deps", "no such cell"])?;
     equal("the status of what fails", failed.status.code(), Some(1))?;
     contains(&text(&failed.stderr), "no such cell")?;
@@ -95,6 +98,42 @@ fn speaks(bench: &Bench) -> Result<()> {
     let _ = following.wait();
     ensure!(found, "`log -f` does not show the log");
     Ok(())
+}
+
+/// A debugger finds functions where they lie now, also after their cells have been replaced.
+fn debugs(bench: &Bench) -> Result<()> {
+    let mut rooms = Rooms::empty("gdb")?;
+    let known = Known::at(&bench.project, &rooms.home.join("delias"))?;
+    let machine = Machine { debugger: Some(known.debugger()), ..Machine::default() };
+    let mut session = Session::boot(&bench.project, &bench.image, &machine)?;
+    symlink(session.socket(), known.socket()).context("the channel cannot be made known")?;
+    rooms.known = Some(known);
+    let gdb = |lines: &[&str]| -> Result<String> {
+        let mut command = rooms.tool(&bench.project, &bench.project.root);
+        command.args(["gdb", "-batch"]).args(lines.iter().flat_map(|line| ["-ex", line]));
+        let output = command.output().context("cannot start delias")?;
+        Ok(text(&output.stdout) + &text(&output.stderr))
+    };
+    for _ in 0..2 {
+        let address = session.json("addr delias_service_shell --json")?[0]["address"].as_str().context("no address")?.to_owned();
+        let said = gdb(&["info line delias_service_shell", "info symbol $pc", "backtrace", "list kernel/task/src/spawn.rs:120,124"])?;
+        contains(&said, &format!("starts at address {address}"))?;
+        contains(&said, "delias_platform_halt")?;
+        contains(&said, "task::spawn::idle")?;
+        contains(&said, "What an idle CPU runs")?;
+        contains(&session.run("reseat --all")?, "reseated")?;
+    }
+    // It stops where it is asked to, and what it stopped goes on afterwards.
+    let said = std::thread::scope(|scope| -> Result<String> {
+        let waiting = scope.spawn(|| gdb(&["break app_hello::delias_app_hello", "continue", "backtrace 2", "delete", "detach"]));
+        let end = Instant::now() + Duration::from_secs(60);
+        while !waiting.is_finished() && Instant::now() < end {
+            session.run("run hello")?;
+        }
+        waiting.join().map_err(|_| anyhow::anyhow!("the debugger panics"))?
+    })?;
+    contains(&said, "Breakpoint 1, app_hello::delias_app_hello")?;
+    contains(&session.run("run hello")?, "Hello from a cell.")
 }
 
 /// Where no system runs, it says so at once, and where it is.

@@ -45,11 +45,20 @@ pub fn say(project: Option<&Project>, words: &[OsString]) -> Result<ExitCode> {
     line(project, &words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "))
 }
 
-/// Runs a whole line of the shell.
+/// Runs a whole line of the shell; with `json`, its status and what it shows are one JSON value.
 ///
 /// # Errors
 /// No system runs, or it does not answer.
-pub fn line(project: Option<&Project>, line: &str) -> Result<ExitCode> {
+pub fn exec(project: Option<&Project>, line: &str, json: bool) -> Result<ExitCode> {
+    if !json {
+        return self::line(project, line);
+    }
+    let ran = connect(project)?.run(line)?;
+    println!("{}", serde_json::json!({ "status": ran.status, "text": ran.text }));
+    Ok(ExitCode::from(ran.status))
+}
+
+fn line(project: Option<&Project>, line: &str) -> Result<ExitCode> {
     let ran = connect(project)?.run(line)?;
     // Whoever reads it no more has seen enough.
     let _ = match ran.status {

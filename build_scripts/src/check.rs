@@ -136,6 +136,23 @@ pub fn link(cells: &[CellObject], manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+/// Of each cell: its sections with code, and their offsets in a copy's text, in bytes.
+///
+/// # Errors
+/// As [`link`].
+pub fn sections(cells: &[CellObject], manifest: &Manifest) -> Result<Vec<Vec<(String, u64)>>> {
+    let (mut graph, ids) = graph(cells, &manifest.hosted)?;
+    graph.link(&ids, &mut HostMemory::default()).map_err(|error| anyhow!("{}", readable(&error.to_string())))?;
+    let of = |id: &linker::CellId| {
+        let cell = graph.cell(*id);
+        let Some(placement) = cell.placement.as_deref() else { return Vec::new() };
+        let text = placement.text;
+        let placed = cell.object.sections.iter().enumerate().map(|(index, section)| (section.name.to_owned(), placement.address(index as u32, 0)));
+        placed.filter(|(_, address)| (text.address..text.end()).contains(address)).map(|(name, address)| (name, address - text.address)).collect()
+    };
+    Ok(ids.iter().map(of).collect())
+}
+
 /// Reads each object with goblin as well and compares what was seen.
 ///
 /// # Errors

@@ -1,7 +1,9 @@
 //! `delias doctor`: looks over a person's machine, step by step, and says of each step what to do if it is not as it should be.
 
 use crate::project::{Project, Toolchain};
-use crate::running;
+use crate::channel::Channel;
+use crate::sdk::Sdk;
+use crate::{qemu, running};
 use anyhow::Result;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,11 +32,39 @@ fn step(what: impl Into<String>, found: Result<String, String>) -> Step {
     Step { what: what.into(), found }
 }
 
-/// Looks at everything and prints a line for each step. Its status is 1 if something is missing.
+/// Looks at everything that building cells with an SDK needs. Its status is 1 if something is missing.
+///
+/// # Errors
+/// The SDK cannot be read.
+pub fn of_sdk(sdk: &Sdk) -> Result<ExitCode> {
+    let compiler = sdk.toolchain().map(|toolchain| toolchain.rustc.display().to_string()).map_err(|error| format!("{error:#}"));
+    let mut steps = vec![step("SDK", Ok(format!("of image {} at {}", sdk.short(), sdk.root.display()))), step("compiler", compiler)];
+    for (program, package, what) in [("cc", "gcc libc6-dev", "macros are compiled with it"), ("tar", "tar", "`delias push` packs sources with it"), ("gzip", "gzip", "`delias push` packs sources with it"), (qemu::QEMU, "qemu-system-x86", "`delias test` boots with it"), ("gdb", "gdb", "`delias gdb` is it")] {
+        steps.push(step(program, on_path(program).ok_or_else(|| format!("not on PATH; {what} (on Debian: apt-get install {package})"))));
+    }
+    steps.push(step("system", match running::find(None) {
+        Ok(Some(socket)) => matching(sdk, &socket),
+        Ok(None) => Ok("none runs; `make run` in a tree of Delias starts one".to_owned()),
+        Err(error) => Err(format!("{error:#}")),
+    }));
+    Ok(tell(&steps))
+}
+
+/// Whether the system that runs is of the SDK's image.
+fn matching(sdk: &Sdk, socket: &Path) -> Result<String, String> {
+    let state = Channel::connect(socket).and_then(|mut channel| channel.state()).map_err(|error| format!("{error:#}"))?;
+    let base = blake3::Hash::from(state.base_id).to_hex().to_string();
+    match base == sdk.description.id {
+        true => Ok(format!("one of this image runs, with {} guests", state.guests.len())),
+        false => Err(format!("{} runs, so what this SDK builds does not fit it; use the SDK of that image (`make sdk` in its tree)", &base[..16])),
+    }
+}
+
+/// Looks at everything that a tree needs. Its status is 1 if something is missing.
 ///
 /// # Errors
 /// The tree's own lists cannot be read.
-pub fn run(project: &Project) -> Result<ExitCode> {
+pub fn of_tree(project: &Project) -> Result<ExitCode> {
     let pins: Pins = project.read_cfg("toolchain.toml")?;
     let mut steps = vec![step("tree", Ok(project.root.display().to_string())), compiler(project, &pins.release), cargo_home(project)];
     for (program, package) in &pins.programs {
@@ -55,8 +85,13 @@ pub fn run(project: &Project) -> Result<ExitCode> {
         Err(error) => Err(format!("{error:#}")),
     };
     steps.push(step("system", system));
+    Ok(tell(&steps))
+}
+
+/// Prints a line for each step; 1 if something is missing.
+fn tell(steps: &[Step]) -> ExitCode {
     let mut missing = 0;
-    for Step { what, found } in &steps {
+    for Step { what, found } in steps {
         match found {
             Ok(found) => println!("ok      {what}: {found}"),
             Err(todo) => {
@@ -66,7 +101,7 @@ pub fn run(project: &Project) -> Result<ExitCode> {
         }
     }
     println!("{}", if missing == 0 { "everything is there".to_owned() } else { format!("missing: {missing}") });
-    Ok(ExitCode::from(u8::from(missing > 0)))
+    ExitCode::from(u8::from(missing > 0))
 }
 
 fn compiler(project: &Project, release: &str) -> Step {

@@ -29,6 +29,7 @@ pub mod channel;
 pub mod check;
 pub mod diff;
 pub mod doctor;
+pub mod gdb;
 pub mod guest;
 pub mod host_tests;
 pub mod hosted;

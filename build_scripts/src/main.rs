@@ -6,7 +6,7 @@ use delias::guest::{self, Guest};
 use delias::project::{Project, Toolchain};
 use delias::report::Tally;
 use delias::sdk::{self, Sdk};
-use delias::{ask, audit, boot, cargo, diff, doctor, image, qemu, sabotage, update, voyage, watch, wrapper};
+use delias::{ask, audit, boot, cargo, diff, doctor, gdb, image, qemu, sabotage, update, voyage, watch, wrapper};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -86,6 +86,12 @@ enum Commands {
     Doc,
     /// Look over this machine, step by step, and say what to do
     Doctor,
+    /// Debug the system that runs: gdb, with the symbols of every cell where it lies now
+    Gdb {
+        /// Arguments of gdb
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Make the SDK of this tree's image: build/delias-sdk-ID.tar.gz
     Sdk,
     /// Make a folder with a small crate in it that runs as a cell
@@ -106,6 +112,9 @@ enum Commands {
     Exec {
         /// The line
         line: String,
+        /// Print its status and what it shows as one JSON value
+        #[arg(long)]
+        json: bool,
     },
     /// Any command of the shell, in the system that runs: ps, cells, mem, log -f …
     #[command(external_subcommand)]
@@ -145,7 +154,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     match &arguments.command {
         Commands::Shell(words) => return ask::say(Project::find().ok().as_ref(), words),
-        Commands::Exec { line } => return ask::line(Project::find().ok().as_ref(), line),
+        Commands::Exec { line, json } => return ask::exec(Project::find().ok().as_ref(), line, *json),
+        Commands::Doctor if Sdk::is_around() => return doctor::of_sdk(&Sdk::find()?),
+        Commands::Doctor => return doctor::of_tree(&Project::find()?),
+        Commands::Gdb { arguments } => return gdb::run(Project::find().ok().as_ref(), arguments),
         Commands::New { name, kind } => {
             let here = std::env::current_dir().context("the current folder cannot be told")?;
             let made = guest::create(&Sdk::find()?, &here, name, *kind)?;
@@ -229,12 +241,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", cargo::document(&project, &Toolchain::find(&project)?)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Doctor => doctor::run(&project),
         Commands::Sdk => {
             println!("{}", sdk::make(&project)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push(_) => unreachable!("it never gets here"),
+        Commands::Attend { .. } | Commands::Doctor | Commands::Gdb { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push(_) => unreachable!("it never gets here"),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Machine {
     pub icount: bool,
     /// Where the host finds the system's channel: a Unix socket. Without it the machine has none.
     pub channel: Option<PathBuf>,
+    /// Where a debugger finds it: another.
+    pub debugger: Option<PathBuf>,
     /// Appended to the arguments.
     pub extra: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Machine {
             memory: variable("MEM"),
             icount: icount.as_deref() == Some("1"),
             channel: None,
+            debugger: None,
             extra: split(&variable("QEMU_ARGS").unwrap_or_default())?,
         })
     }
@@ -90,6 +93,12 @@ impl Machine {
             channel.push(socket);
             command.arg("-chardev").arg(channel);
             command.args(["-device", "virtio-serial-pci,max_ports=1", "-device", "virtconsole,chardev=channel"]);
+        }
+        if let Some(socket) = &self.debugger {
+            let mut place = OsString::from("unix:");
+            place.push(socket);
+            place.push(",server=on,wait=off");
+            command.arg("-gdb").arg(place);
         }
         command.args(&self.extra);
         Ok(command)

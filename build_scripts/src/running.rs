@@ -57,6 +57,11 @@ impl Known {
         Ok(Known { socket })
     }
 
+    /// Where a debugger is to find it.
+    pub fn debugger(&self) -> PathBuf {
+        debugger(&self.socket)
+    }
+
     /// Where its channel is to be.
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -69,10 +74,16 @@ impl Drop for Known {
     }
 }
 
+/// Where a debugger finds the system that has its channel at `socket`.
+pub fn debugger(socket: &Path) -> PathBuf {
+    socket.with_extension("gdb")
+}
+
 fn forget(socket: &Path) {
     // What is not there need not be removed.
     let _ = fs::remove_file(socket);
     let _ = fs::remove_file(socket.with_extension("json"));
+    let _ = fs::remove_file(debugger(socket));
 }
 
 /// The socket of the system that was started last, from this tree or from any, and still runs.

@@ -278,11 +278,20 @@ fn copy_sources(from: &Path, to: &Path) -> Result<()> {
 pub fn cells(sdk: &Sdk) -> Result<(manifest::Manifest, Vec<cellset::CellObject>)> {
     let folder = sdk.path("image");
     let manifest = crate::diff::side::manifest_of(&folder)?;
+    let cells = cells_in(&folder, &manifest)?;
+    Ok((manifest, cells))
+}
+
+/// The cells that a manifest lists, with their objects from a build's folder.
+///
+/// # Errors
+/// A file is missing.
+pub fn cells_in(folder: &Path, manifest: &manifest::Manifest) -> Result<Vec<cellset::CellObject>> {
     let mut cells = Vec::new();
     for cell in &manifest.cells {
         let path = folder.join(archive::entry_name(&cell.name));
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         cells.push(cellset::CellObject { cell: cell.clone(), object: cellset::Aligned::new(bytes) });
     }
-    Ok((manifest, cells))
+    Ok(cells)
 }

@@ -42,16 +42,7 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
         return Ok(None);
     }
     let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
-    let old = match builds::find(project, &running) {
-        Some(folder) => folder,
-        None => put_together(project, channel, &running).with_context(|| {
-            format!(
-                "{} runs, of which no build is kept here, so its difference to {} cannot be told: boot a build of this tree with `make run`",
-                short(&running),
-                short(&target.id)
-            )
-        })?,
-    };
+    let old = build_of(project, channel, &running)?;
     if state.guests.is_empty() {
         return diff::between(&old, &new).map(Some);
     }
@@ -62,6 +53,19 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
     // Whenever it is applied, the next difference starts from there.
     after.keep()?;
     diff::between(&old, &new).map(Some)
+}
+
+/// The build of a base that runs.
+///
+/// # Errors
+/// None is kept.
+pub fn build_of(project: &Project, channel: &mut Channel, running: &str) -> Result<PathBuf> {
+    if let Some(folder) = builds::find(project, running) {
+        return Ok(folder);
+    }
+    put_together(project, channel, running).with_context(|| {
+        format!("{} runs, of which no build is kept here, so nothing can be told of its objects: boot a build of this tree with `make run`", short(running))
+    })
 }
 
 /// The build of what runs, made of the last one before it that was kept, and of the cells that are others since.

@@ -67,6 +67,7 @@ fn list_json(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
                 let (text, rodata) = cell.sizes();
                 list.object(|o| {
                     o.field("name", cell.name)?;
+                    o.field("number", u64::from(id.0))?;
                     o.field("version", cell.version)?;
                     o.field("object", world.hashes.get(id.0 as usize).map(|hash| json::Text(Id(hash))))?;
                     o.field("text", text)?;

@@ -188,7 +188,7 @@ fn updates(call: &mut Call<'_>) -> Result<Done, Failure> {
 
 pub(crate) const ROLLBACK: Command = Command {
     name: "rollback",
-    usage: Usage { words: &["[N]"], ..Usage::NOTHING },
+    usage: Usage { words: &["[N]"], flags: &[flag("--json")], ..Usage::NOTHING },
     about: "takes the last update back, or the last N",
     run: rollback,
 };
@@ -204,13 +204,16 @@ fn rollback(call: &mut Call<'_>) -> Result<Done, Failure> {
     }
     let taken = offers::rollback(count)?;
     let noun = if taken == 1 { "update" } else { "updates" };
+    if call.has("--json") {
+        return counted(call, "updates", taken);
+    }
     writeln!(call.out, "{taken} {noun} taken back")?;
     Ok(Done::Now)
 }
 
 pub(crate) const UNLOAD: Command = Command {
     name: "unload",
-    usage: Usage { words: &["GUEST"], ..Usage::NOTHING },
+    usage: Usage { words: &["GUEST"], flags: &[flag("--json")], ..Usage::NOTHING },
     about: "takes the cells of a guest out, unless somebody needs them",
     run: unload,
 };
@@ -218,7 +221,17 @@ pub(crate) const UNLOAD: Command = Command {
 fn unload(call: &mut Call<'_>) -> Result<Done, Failure> {
     let name = call.words.first().copied().ok_or_else(|| Failure::new(format_args!("GUEST is missing")))?;
     let cells = offers::unload(name)?;
+    if call.has("--json") {
+        return counted(call, "cells", cells);
+    }
     writeln!(call.out, "{cells} {} unloaded", if cells == 1 { "cell" } else { "cells" })?;
+    Ok(Done::Now)
+}
+
+/// Shows how many something was done to.
+fn counted(call: &mut Call<'_>, what: &'static str, count: usize) -> Result<Done, Failure> {
+    json::object(call.out, |o| o.field(what, count))?;
+    writeln!(call.out)?;
     Ok(Done::Now)
 }
 
