@@ -20,6 +20,7 @@ mod services;
 mod shell;
 mod tool;
 mod transcripts;
+mod tutorials;
 mod updates;
 mod watch;
 mod workbench;
@@ -59,10 +60,10 @@ struct Arguments {
 }
 
 /// Tests that build in the workbench.
-const BUILDING: [&[Test]; 5] = [updates::TESTS, outside::CARRIED, services::TESTS, watch::TESTS, transcripts::LIVE];
+const BUILDING: [&[Test]; 6] = [updates::TESTS, outside::CARRIED, services::TESTS, watch::TESTS, transcripts::LIVE, tutorials::TESTS];
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, tool::TESTS, outside::TESTS, outside::CARRIED, transcripts::TESTS, transcripts::LIVE, updates::TESTS, services::TESTS, watch::TESTS]
+    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, tool::TESTS, outside::TESTS, outside::CARRIED, transcripts::TESTS, transcripts::LIVE, tutorials::TESTS, updates::TESTS, services::TESTS, watch::TESTS]
         .into_iter()
         .flatten()
         .collect()

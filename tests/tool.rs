@@ -42,6 +42,11 @@ impl Rooms {
         Ok(rooms)
     }
 
+    /// Where that is.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// The tool, to be run in a folder.
     pub fn tool(&self, project: &Project, folder: &Path) -> Command {
         let mut command = Command::new(project.build("delias"));

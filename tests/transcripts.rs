@@ -7,6 +7,7 @@ use crate::bench::{Bench, Test, equal};
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
 use delias::diff;
+use delias::image::Image;
 use delias::qemu::{Machine, split};
 use delias::session::Session;
 use std::fs;
@@ -58,6 +59,20 @@ fn transcripts(bench: &Bench) -> Result<()> {
                 typed(&mut session, page, line.trim_start_matches(PROMPT), &expected)?;
             }
         }
+    }
+    described(bench)
+}
+
+/// The book has every command of the shell and every crate of the tree.
+fn described(bench: &Bench) -> Result<()> {
+    let read = |page: &str| fs::read_to_string(bench.project.root.join(page)).with_context(|| format!("cannot read {page}"));
+    let (shell, interfaces) = (read("book/src/shell.md")?, read("book/src/interfaces.md")?);
+    let help = bench.boot()?.run("help")?;
+    for command in help.lines().filter_map(|line| line.split_whitespace().next()).filter(|word| word.starts_with(char::is_alphabetic)) {
+        ensure!(shell.contains(&format!("`{command}`")) || shell.contains(&format!("`{command} ")), "book/src/shell.md does not describe `{command}`");
+    }
+    for cell in Image::read(&bench.project)?.cells.iter().filter(|cell| cell.own) {
+        ensure!(interfaces.contains(&format!("`{}`", cell.name)), "book/src/interfaces.md does not describe {}", cell.name);
     }
     Ok(())
 }

@@ -306,6 +306,8 @@ pub fn lint(project: &Project, toolchain: &Toolchain) -> Result<()> {
 /// rustdoc fails, or cannot be started.
 pub fn document(project: &Project, toolchain: &Toolchain) -> Result<PathBuf> {
     let mut command = target_command(project, toolchain, "doc")?;
+    // Links to what is private are right: that is documented too.
+    command.env("RUSTDOCFLAGS", "-Dwarnings -Arustdoc::private_intra_doc_links");
     let status = command.args(["--no-deps", "--document-private-items"]).status().context("cannot start cargo")?;
     ensure!(status.success(), "the documentation cannot be made; rustdoc's messages stand above");
     Ok(project.build("cargo").join(TARGET).join("doc"))

@@ -9,7 +9,7 @@ use crate::state::State;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// An entry's name and the handle it had last; made by [`cached!`](crate::cached).
+/// An entry's name and the handle it had last; made by [`cached!`](crate::cached!).
 #[derive(Debug)]
 pub struct Cached<T> {
     name: &'static str,

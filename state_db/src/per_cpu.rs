@@ -5,7 +5,7 @@
 //!                     ^ offset = the address that the linker gives the static in section `.percpu`
 //! ```
 //!
-//! The static that [`per_cpu!`](crate::per_cpu) declares is never read: its *address* is the offset. So finding the value
+//! The static that [`per_cpu!`](crate::per_cpu!) declares is never read: its *address* is the offset. So finding the value
 //! takes the area's address, one access relative to GS, and an addition.
 
 use core::cell::UnsafeCell;
@@ -37,7 +37,7 @@ unsafe impl<T> Zeroed for AtomicPtr<T> {}
 // SAFETY: zero elements are zero bytes.
 unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
 
-/// A value for each CPU; made by [`per_cpu!`](crate::per_cpu) only.
+/// A value for each CPU; made by [`per_cpu!`](crate::per_cpu!) only.
 #[repr(transparent)]
 pub struct PerCpu<T>(UnsafeCell<MaybeUninit<T>>);
 

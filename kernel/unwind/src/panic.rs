@@ -16,7 +16,7 @@ use sync::PreemptGuard;
 /// The exit status of a system that panicked.
 const STATUS: u8 = 101;
 
-/// Ends the running task's work, or the event kernel's, up to its innermost [`crate::catch`]. Where there is none, as before
+/// Ends the running task's work, or the event kernel's, up to its innermost [`catch`](crate::catch()). Where there is none, as before
 /// the first task, it says so on the console of last resort and leaves the machine.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
     if !can_unwind() || text_map().is_none() {

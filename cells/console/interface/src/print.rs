@@ -11,7 +11,7 @@ const PIECE: usize = 256;
 /// Shows text on the console `console`, waiting until it is taken; `\n` becomes `\r\n`. For tasks only.
 ///
 /// # Errors
-/// [`Error`]; some of the text may have been shown. That a value could not be formatted is not an error here: the text
+/// [`Error`](enum@Error); some of the text may have been shown. That a value could not be formatted is not an error here: the text
 /// ends there.
 pub fn print(text: fmt::Arguments<'_>) -> Result<(), Error> {
     let mut printer = Printer { console: find()?, piece: [0; PIECE], len: 0, state: Ok(()) };

@@ -5,7 +5,7 @@
 //! down), so bytes wait in the device and at the other end until a reader has made room. Only a sender that ignores the
 //! line can lose bytes, and those are counted.
 //!
-//! Ports are never touched under a lock. The ring has an [`IrqLock`], since the interrupt's handler takes it; of two
+//! Ports are never touched under a lock. The ring has an [`IrqLock`](sync::IrqLock), since the interrupt's handler takes it; of two
 //! senders the second is told that the device takes nothing now.
 //!
 //! [`port`], [`ring`] and [`parameters`] are pure and are tested on the host; the driver exists only in the system.

@@ -1,4 +1,4 @@
-//! A writer of JSON (RFC 8259) on one line: [`object`] and [`array`] open and close, a closure fills in between.
+//! A writer of JSON (RFC 8259) on one line: [`object`] and [`array()`] open and close, a closure fills in between.
 //!
 //! ```
 //! let mut text = String::new();
