@@ -293,7 +293,7 @@ fn new_crate(bench: &mut Workbench, random: &mut Random) -> Result<()> {
     let manifest = bench.read("cells/apps/measure/Cargo.toml")?;
     let name = format!("extra{number}");
     let folder = format!("cells/apps/{name}");
-    bench.write(&format!("{folder}/Cargo.toml"), &manifest.replace("\"measure\"", &format!("{name:?}")).split("\n[dependencies]").next().unwrap_or_default().to_owned())?;
+    bench.write(&format!("{folder}/Cargo.toml"), manifest.replace("\"measure\"", &format!("{name:?}")).split("\n[dependencies]").next().unwrap_or_default())?;
     let source = format!("//! Extra.\n#![no_std]\n\n/// Twice.\n#[inline(never)]\npub fn twice(x: u64) -> u64 {{ x.wrapping_mul({number}) }}\n");
     bench.write(&format!("{folder}/src/lib.rs"), &source)?;
     let head = if manifest.contains("[dependencies]") { "" } else { "\n[dependencies]\n" };

@@ -28,8 +28,11 @@ pub const ALL: [Change; 4] = [
     Change { name: "a field of an opaque's value", make: opaque, claims: "app_keeper::Progress", values: 1 },
 ];
 
+/// Changes a tree.
+type Edit = fn(&mut Workbench) -> Result<()>;
+
 /// Changes of data that must be refused: what is wrong, how it is made, and what the answer has in it.
-pub const WRONG: [(&str, fn(&mut Workbench) -> Result<()>, &str); 7] = [
+pub const WRONG: [(&str, Edit, &str); 7] = [
     ("a migration from another version than the one that runs", wrong_version, "the migration of uart::driver::Uart takes values laid out as"),
     ("a migration from other fields", wrong_fields, "the migration of uart::driver::Uart takes values laid out as"),
     ("a commit that asks for memory", allocating, "the `commit` to uart::driver::Uart may ask for memory"),

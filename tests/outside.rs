@@ -75,13 +75,13 @@ impl Outside {
     }
 
     fn run(&self, folder: &Path, words: &[&str]) -> Result<Said> {
-        self.run_tool(&self.tool, folder, words, None)
+        self.run_tool(&self.tool, folder, words, &[])
     }
 
-    /// Another tool than the SDK's, with what it finds there; `drop` is the variable `DROP`.
-    fn run_tool(&self, tool: &Path, folder: &Path, words: &[&str], drop: Option<&str>) -> Result<Said> {
+    /// Another tool than the SDK's, with what it finds there, and with variables.
+    fn run_tool(&self, tool: &Path, folder: &Path, words: &[&str], variables: &[(&str, &str)]) -> Result<Said> {
         let mut command = Command::new(tool);
-        command.envs(drop.map(|drop| ("DROP", drop)));
+        command.envs(variables.iter().copied());
         // It knows nothing of the tree that these tests run in.
         for name in ["RUSTC", "CARGO_TARGET_DIR", "CARGO", "RUSTC_BOOTSTRAP"] {
             command.env_remove(name);
@@ -463,7 +463,7 @@ fn three(bench: &Bench) -> Result<()> {
     workbench.begin();
     let text = workbench.read(CONSOLE)?;
     workbench.write(CONSOLE, &format!("{text}\n/// More.\n#[inline(never)]\npub fn more() -> u64 {{\n    7\n}}\n"))?;
-    let said = outside.run_tool(&tool, &root, &["offer", "--apply"], None)?;
+    let said = outside.run_tool(&tool, &root, &["offer", "--apply"], &[])?;
     workbench.undo()?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     contains(&said.out, "applied")?;
@@ -491,7 +491,7 @@ fn carried(bench: &Bench) -> Result<()> {
     let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
     let _known = outside.meet(&workbench.project, &session)?;
     let (tool, root, work) = (workbench.project.build("delias"), workbench.project.root.clone(), outside.work());
-    let offer = |outside: &Outside, drop: Option<&str>| outside.run_tool(&tool, &root, &["offer", "--apply"], drop);
+    let offer = |outside: &Outside, variables: &[(&str, &str)]| outside.run_tool(&tool, &root, &["offer", "--apply"], variables);
     outside.succeeds(&work, &["new", "visitor"])?;
     outside.succeeds(&work.join("visitor"), &["push"])?;
     session.run("run count &")?;
@@ -500,7 +500,7 @@ fn carried(bench: &Bench) -> Result<()> {
     workbench.begin();
     let text = workbench.read(CONSOLE)?;
     workbench.write(CONSOLE, &format!("{text}\n/// More.\n#[inline(never)]\npub fn more() -> u64 {{\n    7\n}}\n"))?;
-    let said = offer(&outside, None)?;
+    let said = offer(&outside, &[])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     contains(&said.out, "applied")?;
     let after = session.json("cells --json")?;
@@ -521,12 +521,34 @@ fn carried(bench: &Bench) -> Result<()> {
     let before = session.json("cells --json")?;
     equal("the guests", &before["guests"], &json!(["caller", "visitor"]))?;
     workbench.undo()?;
-    let said = offer(&outside, None)?;
+    let said = offer(&outside, &[])?;
     ensure!(!said.succeeded, "a guest that does not build is passed over: {}", said.out);
-    contains(&said.errors, "guest caller cannot be carried along; `make update DROP=caller`")?;
+    contains(&said.errors, "guest caller cannot be carried along, and nothing was changed")?;
     equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
-    contains(&offer(&outside, Some("nobody"))?.errors, "there is no guest nobody to drop")?;
-    let said = offer(&outside, Some("caller"))?;
+    contains(&offer(&outside, &[("DROP", "nobody")])?.errors, "DROP names guest nobody, which is not there")?;
+    contains(&offer(&outside, &[("PIN", "nobody")])?.errors, "PIN names guest nobody, which is not there")?;
+
+    // What it uses of the base can be kept for it, over several updates.
+    let said = offer(&outside, &[("PIN", "caller")])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    let pinned = session.json("cells --json")?;
+    equal("the guests", &pinned["guests"], &before["guests"])?;
+    ensure!(cell_names(&pinned).contains(&"caller::console".to_owned()), "the old console is not kept");
+    contains(&session.run("run caller you")?, "Hello, you.")?;
+    ensure!(session.succeeds("reseat --all")?, "reseat --all fails: {}", session.transcript());
+    workbench.begin();
+    let text = workbench.read(CONSOLE)?;
+    workbench.write(CONSOLE, &format!("{text}\n/// Other.\n#[inline(never)]\npub fn other() -> u64 {{\n    8\n}}\n"))?;
+    let said = offer(&outside, &[])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&said.errors, "keeping for guest caller")?;
+    contains(&session.run("run caller you")?, "Hello, you.")?;
+    contains(&session.run("run visitor you")?, "Hello, you.")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    workbench.undo()?;
+    contains(&session.run("rollback 2")?, "2 updates taken back")?;
+    equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
+    let said = offer(&outside, &[("DROP", "caller")])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     equal("the guests", &session.json("cells --json")?["guests"], &json!(["visitor"]))?;
     contains(&session.run("run visitor you")?, "Hello, you.")?;

@@ -11,7 +11,7 @@ use delias::qemu::{Machine, variable};
 use delias::session::Session;
 use delias::update;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 pub const TESTS: &[Test] = &[
@@ -56,7 +56,7 @@ impl Voyage {
     }
 
     /// Offers the difference to a build, and gives it.
-    pub fn offer(&mut self, folder: &PathBuf) -> Result<Bundle> {
+    pub fn offer(&mut self, folder: &Path) -> Result<Bundle> {
         let bundle = diff::between(&self.builds.last().context("nothing runs")?.1, folder)?;
         self.session.channel()?.offer(&bundle.write()?)?;
         Ok(bundle)

@@ -142,10 +142,9 @@ fn copy_sources(from: &Path, to: &Path, with_times: bool) -> Result<()> {
             fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         // cargo writes its own lock file into the copy, which knows more crates.
-        if source != &from.join("Cargo.lock") || !target.is_file() {
-            if replace(target, &bytes)? && with_times {
-                keep_time(source, target)?;
-            }
+        let writes = source != &from.join("Cargo.lock") || !target.is_file();
+        if writes && replace(target, &bytes)? && with_times {
+            keep_time(source, target)?;
         }
     }
     Ok(())

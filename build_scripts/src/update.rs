@@ -8,7 +8,7 @@ use crate::diff::{self, report};
 use crate::image::{self, Image};
 use crate::project::Project;
 use crate::session::json_lines;
-use crate::{ask, builds, guest, qemu};
+use crate::{ask, builds, guest};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Verdict};
 use std::path::PathBuf;
@@ -34,11 +34,8 @@ fn hex(id: [u8; 32]) -> String {
 pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> Result<Option<Bundle>> {
     let state = channel.state()?;
     let running = hex(state.base_id);
-    let drop: Vec<String> = qemu::variable("DROP").unwrap_or_default().split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    if let Some(unknown) = drop.iter().find(|name| !state.guests.contains(name)) {
-        bail!("there is no guest {unknown} to drop; there are: {}", state.guests.join(", "));
-    }
-    if running == target.id && drop.is_empty() {
+    let wishes = guest::Wishes::from_environment(&state)?;
+    if running == target.id && wishes.drop.is_empty() {
         return Ok(None);
     }
     let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
@@ -46,13 +43,15 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> R
     if state.guests.is_empty() {
         return diff::between(&old, &new).map(Some);
     }
-    let (before, after) = guest::carry(project, channel, &state, &old, (target, &new), &drop)?;
+    let (before, after) = guest::carry(project, channel, &state, &old, (target, &new), &wishes)?;
     let (old, new) = (project.build("worlds/before"), project.build("worlds/after"));
     before.lay_out(&old)?;
     after.lay_out(&new)?;
     // Whenever it is applied, the next difference starts from there.
     after.keep()?;
-    diff::between(&old, &new).map(Some)
+    let bundle = diff::between(&old, &new)?;
+    guest::allow(&after.manifest.guests, &bundle.verdict, &bundle.data)?;
+    Ok(Some(bundle))
 }
 
 /// The build of a base that runs.

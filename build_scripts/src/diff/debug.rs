@@ -99,12 +99,15 @@ impl Debug {
     }
 }
 
+/// A function's symbol, and types by number.
+pub type Handled = (String, BTreeSet<u32>);
+
 /// The functions of a companion object, by symbol, with the types, by number, that their parameters and variables have, and
 /// those of what was inlined into them.
 ///
 /// # Errors
 /// It is damaged.
-pub fn handled(bytes: &[u8]) -> Result<(Types, Vec<(String, BTreeSet<u32>)>)> {
+pub fn handled(bytes: &[u8]) -> Result<(Types, Vec<Handled>)> {
     let companion = Companion::read(bytes)?;
     let information = companion.dwarf()?;
     let nodes = dwarf::nodes(&information).context("its debug information cannot be read")?;

@@ -30,6 +30,8 @@ pub struct Built {
     pub namespace: Option<String>,
     /// It stands in for the image's cell of its name.
     pub replaces: bool,
+    /// Cells of an older base are among its cells.
+    pub pinned: bool,
 }
 
 /// Where a guest is to live.
@@ -137,7 +139,7 @@ pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
     let libraries = compile(guest, sdk, &toolchain, &packages, place)?;
     let cells = extract(guest, sdk, &libraries, &name, place)?;
     fits(sdk, &cells, place).with_context(|| format!("{name} does not fit the image {}", sdk.short()))?;
-    Ok(Built { name, cells, namespace: place.namespace.clone(), replaces: place.replaces })
+    Ok(Built { name, cells, namespace: place.namespace.clone(), replaces: place.replaces, pinned: false })
 }
 
 /// Whether a guest may have this name.
@@ -339,7 +341,7 @@ fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library], own: &str, place: &P
 }
 
 /// Links the image and the guest.
-fn fits(sdk: &Sdk, cells: &[CellObject], place: &Place) -> Result<()> {
+pub(super) fn fits(sdk: &Sdk, cells: &[CellObject], place: &Place) -> Result<()> {
     let (mut manifest, mut all) = sdk::cells(sdk)?;
     let mut namespaces = Namespaces::new(place.namespaces.as_ref().unwrap_or(&manifest.namespaces))?;
     if !place.replaces {

@@ -10,13 +10,14 @@
 mod build;
 mod carry;
 mod create;
+mod pin;
 mod push;
 mod source;
 mod test;
 pub mod world;
 
 pub use build::{Built, Place, build, diagnose};
-pub use carry::carry;
+pub use carry::{Wishes, allow, carry};
 pub use create::{Kind, create};
 pub use push::{Push, push};
 pub use test::test;

@@ -89,6 +89,15 @@ impl World {
         self.manifest.namespaces.iter().find(|namespace| namespace.cells.iter().any(|cell| cell == guest)).map(|namespace| namespace.name.as_str())
     }
 
+    /// The object of a cell, with debug information or as it is linked.
+    pub fn object(&self, cell: &str, debug: bool) -> PathBuf {
+        let suffix = if debug { ".debug.o" } else { ".o" };
+        match self.homes.iter().find(|(name, _)| name == cell) {
+            Some((_, folder)) => folder.join(format!("{cell}{suffix}")),
+            None => self.base.join(format!("cells/{cell}{suffix}")),
+        }
+    }
+
     /// The guest of that name.
     pub fn guest(&self, name: &str) -> Option<&Guest> {
         self.manifest.guests.iter().find(|guest| guest.name == name)
@@ -156,7 +165,7 @@ impl World {
         }
         manifest.namespaces = namespaces.into_list();
         let cells = built.cells.iter().map(|cell| cell.cell.name.clone()).collect();
-        manifest.guests.push(Guest { name: built.name.clone(), cells, source, replaces });
+        manifest.guests.push(Guest { name: built.name.clone(), cells, source, replaces, pinned: built.pinned });
         let mut world = World { base: self.base.clone(), manifest, homes };
         world.settle();
         Ok(world)
@@ -181,10 +190,8 @@ impl World {
             std::os::unix::fs::symlink(&from, &to).with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
         };
         for cell in &self.manifest.cells {
-            let home = self.homes.iter().find(|(name, _)| *name == cell.name);
-            for (file, name) in [(format!("{}.o", cell.name), archive::entry_name(&cell.name)), (format!("{}.debug.o", cell.name), format!("cells/{}.debug.o", cell.name))] {
-                link(home.map_or_else(|| self.base.join(&name), |(_, folder)| folder.join(&file)), &name)?;
-            }
+            link(self.object(&cell.name, false), &archive::entry_name(&cell.name))?;
+            link(self.object(&cell.name, true), &format!("cells/{}.debug.o", cell.name))?;
         }
         for name in ["nano_core", "image.json"] {
             link(self.base.join(name), name)?;

@@ -115,5 +115,5 @@ pub(crate) fn bytes() -> &'static [u8] {
 /// Offset of the entry for exceptions.
 pub(crate) fn fault_offset() -> u64 {
     // SAFETY: as in `bytes`.
-    unsafe { u64::from((*(&raw const delias_applier_blob))[1]) }
+    unsafe { u64::from((&raw const delias_applier_blob).cast::<u32>().add(1).read()) }
 }

@@ -14,7 +14,7 @@ use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 9;
+pub const FORMAT: u32 = 10;
 /// Bytes of the BLAKE3 hash at the end.
 const HASH_BYTES: usize = 32;
 

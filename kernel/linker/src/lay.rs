@@ -500,7 +500,7 @@ fn words(address: u64, before: &[u8], after: &[u8]) -> Vec<Patch> {
     let mut patches = Vec::new();
     let mut at = 0;
     while at < after.len() {
-        let width = if after.len() - at >= 8 && (address + at as u64) % 8 == 0 { 8 } else { 1 };
+        let width = if after.len() - at >= 8 && (address + at as u64).is_multiple_of(8) { 8 } else { 1 };
         let word = |bytes: &[u8]| bytes[at..at + width].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
         if before[at..at + width] != after[at..at + width] {
             patches.push(Patch { address: address + at as u64, old: word(before), new: word(after), width: width as u8 });

@@ -271,7 +271,7 @@ fn traps(span: Span) -> impl Iterator<Item = Patch> {
     let mut at = span.address;
     core::iter::from_fn(move || {
         let left = span.end().checked_sub(at).filter(|&left| left > 0)?;
-        let width: u8 = if left >= 8 && at % 8 == 0 { 8 } else { 1 };
+        let width: u8 = if left >= 8 && at.is_multiple_of(8) { 8 } else { 1 };
         let new = TRAP >> (64 - 8 * u32::from(width));
         let word = Patch { address: at, old: new, new, width };
         at += u64::from(width);

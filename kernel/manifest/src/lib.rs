@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Name of the manifest in the archive.
 pub const FILE: &str = "manifest";
 /// The format this crate reads and writes.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 /// How symbols begin that bind a service.
 pub const BINDS: &str = "delias_service_";
 /// How symbols begin that end a service.
@@ -128,6 +128,8 @@ pub struct Guest {
     pub source: Vec<u8>,
     /// The image's cell that it stands in for, if it does.
     pub replaces: Option<Cell>,
+    /// Cells of an older base are kept for it.
+    pub pinned: bool,
 }
 
 impl Guest {

@@ -32,6 +32,14 @@ impl Bytes {
     }
 }
 
+/// An object's bytes that came with an offer.
+pub(crate) struct Lent {
+    /// Who borrows them.
+    unit: Weak<Unit<'static>>,
+    hash: [u8; 32],
+    bytes: Arc<[u8]>,
+}
+
 /// Everything about updates.
 #[derive(Default)]
 pub(crate) struct Store {
@@ -40,7 +48,7 @@ pub(crate) struct Store {
     /// When the world was changed last, in nanoseconds since boot.
     pub settled_ns: u64,
     /// Bytes of offered objects, for as long as a unit borrows them.
-    pub lent: Vec<(Weak<Unit<'static>>, [u8; 32], Arc<[u8]>)>,
+    pub lent: Vec<Lent>,
     /// Names and versions of cells that came with offers.
     names: Vec<Box<str>>,
 }
@@ -94,13 +102,13 @@ impl Store {
     /// Keeps bytes for a unit.
     pub fn lend(&mut self, unit: &Arc<Unit<'static>>, hash: [u8; 32], bytes: &Bytes) {
         if let Bytes::Offered(bytes) = bytes {
-            self.lent.push((Arc::downgrade(unit), hash, bytes.clone()));
+            self.lent.push(Lent { unit: Arc::downgrade(unit), hash, bytes: bytes.clone() });
         }
     }
 
     /// An object's bytes, kept once however often it is offered.
     pub fn keep(&self, hash: [u8; 32], bytes: &[u8]) -> Result<Bytes, Error> {
-        let lent = self.lent.iter().filter(|(_, known, _)| *known == hash).map(|(.., bytes)| bytes);
+        let lent = self.lent.iter().filter(|lent| lent.hash == hash).map(|lent| &lent.bytes);
         let before = self.applied.iter().flat_map(|applied| &applied.before).filter_map(|before| match &before.was {
             Some((_, known, Bytes::Offered(bytes))) if *known == hash => Some(bytes),
             _ => None,
@@ -113,14 +121,14 @@ impl Store {
 
     /// Gives bytes back that no unit borrows any more.
     pub fn sweep(&mut self) {
-        self.lent.retain(|(unit, ..)| unit.strong_count() > 0);
+        self.lent.retain(|lent| lent.unit.strong_count() > 0);
         self.lent.shrink_to_fit();
     }
 
     /// The bytes of a running cell's object.
     pub fn bytes_of(&self, unit: &Arc<Unit<'static>>) -> Bytes {
-        let lent = self.lent.iter().find(|(borrower, ..)| core::ptr::eq(borrower.as_ptr(), Arc::as_ptr(unit)));
-        lent.map_or(Bytes::Archive(unit.object.bytes), |(.., bytes)| Bytes::Offered(bytes.clone()))
+        let lent = self.lent.iter().find(|lent| core::ptr::eq(lent.unit.as_ptr(), Arc::as_ptr(unit)));
+        lent.map_or(Bytes::Archive(unit.object.bytes), |lent| Bytes::Offered(lent.bytes.clone()))
     }
 }
 

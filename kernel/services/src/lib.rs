@@ -45,7 +45,7 @@ pub fn revoke(service: &Service) -> Result<(), String> {
     let address = symbol(&service.revocation())?;
     // SAFETY: the symbol's name says that it is a `Revoke`; the address is its thunk.
     let revoke = unsafe { core::mem::transmute::<usize, Revoke>(address) };
-    unwind::catch(|| revoke()).unwrap_or_else(|failed| {
+    unwind::catch(revoke).unwrap_or_else(|failed| {
         // Nobody knows how far it came: it counts as ended, so that whoever wanted that binds it again.
         note(service, Some(&failed.to_string()));
         Err(failed.to_string())

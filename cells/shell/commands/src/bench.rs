@@ -54,6 +54,9 @@ fn row(name: String, mut once: impl FnMut() -> Result<u64, update::Error>) -> Re
     Ok((name, values))
 }
 
+/// A part of a cost, in nanoseconds or by number.
+type Of = fn(&Cost) -> u64;
+
 fn measure(world: &mut World) -> Result<Vec<Row>, update::Error> {
     let mut rows = Vec::new();
     rows.push(row(String::from("empty_rendezvous"), || update::empty_rendezvous(world))?);
@@ -62,7 +65,7 @@ fn measure(world: &mut World) -> Result<Vec<Row>, update::Error> {
     let all: Vec<CellId> = world.graph.cells().map(|(id, _)| id).collect();
     for (name, cells) in [("leaf", leaf), ("core", core), ("all", all)] {
         let costs = (0..ROUNDS).map(|_| update::exchange(world, &cells)).collect::<Result<Vec<Cost>, _>>()?;
-        let parts: [(&str, fn(&Cost) -> u64); 5] = [
+        let parts: [(&str, Of); 5] = [
             ("stage", |cost| cost.stage_ns),
             ("patches", |cost| cost.patches as u64),
             ("frames", |cost| cost.frames as u64),

@@ -3,6 +3,9 @@
 use alloc::{string::String, vec::Vec};
 use task::TaskRef;
 
+/// Shows the shell's lines to a function, newest first.
+pub type History<'h> = dyn Fn(&mut dyn FnMut(&str)) + 'h;
+
 /// A command's words, checked, and where its text goes.
 pub struct Call<'a> {
     /// Words that are not options, in order.
@@ -10,7 +13,7 @@ pub struct Call<'a> {
     /// Options that were given, with their values.
     pub(crate) options: Vec<(&'static str, Option<&'a str>)>,
     /// Shows the shell's lines, newest first.
-    pub(crate) history: &'a dyn Fn(&mut dyn FnMut(&str)),
+    pub(crate) history: &'a History<'a>,
     /// What is shown.
     pub out: &'a mut String,
 }

@@ -26,7 +26,7 @@ mod update;
 mod usage;
 
 pub use apps::{report, start_app};
-pub use call::{Call, Done};
+pub use call::{Call, Done, History};
 pub use failure::Failure;
 
 use usage::Usage;
@@ -78,7 +78,7 @@ pub const COMMANDS: &[Command] = &[
 ///
 /// # Errors
 /// [`Failure`], from the command or because there is none of that name.
-pub fn run(words: &[&str], history: &dyn Fn(&mut dyn FnMut(&str)), out: &mut alloc::string::String) -> Result<Done, Failure> {
+pub fn run(words: &[&str], history: &History<'_>, out: &mut alloc::string::String) -> Result<Done, Failure> {
     let Some((name, words)) = words.split_first() else { return Ok(Done::Now) };
     let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
         return Err(Failure::new(format_args!("there is no command `{}`; `help` lists them", syntax::value::Shown(name))));

@@ -16,7 +16,7 @@ pub(crate) const RESEAT: Command = Command {
 
 fn reseat(call: &mut Call<'_>) -> Result<Done, Failure> {
     let (all, json) = (call.has("--all"), call.has("--json"));
-    if all == call.words.first().is_some() {
+    if all != call.words.is_empty() {
         return Err(Failure::new(format_args!("name one cell or give --all; usage: reseat CELL | reseat --all")));
     }
     let done = loader::with_world(|world| -> Result<update::Done, Failure> {

@@ -29,9 +29,8 @@ pub(crate) const PS: Command = Command {
 };
 
 fn ps(call: &mut Call<'_>) -> Result<Done, Failure> {
-    let mut tasks: alloc::vec::Vec<Info> = alloc::vec::Vec::new();
     // Rows are shown with interrupts off: memory for them is asked for before.
-    tasks.reserve(1024);
+    let mut tasks: alloc::vec::Vec<Info> = alloc::vec::Vec::with_capacity(1024);
     task::list(|info| tasks.push(info));
     if call.has("--json") {
         json::array(call.out, |list| {

@@ -62,7 +62,7 @@ fn main(start: usize) -> i32 {
     for (name, address) in &all {
         // SAFETY: the symbol's name says that it is a `Test`; the address is its thunk.
         let test = unsafe { core::mem::transmute::<usize, Test>(*address) };
-        match unwind::catch(|| test()) {
+        match unwind::catch(test) {
             Ok(()) => console::println!("ok    {cell}::{name}"),
             Err(caught) if caught.failure == unwind::Failure::Killed => return 1,
             Err(caught) => {

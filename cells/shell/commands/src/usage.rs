@@ -1,6 +1,6 @@
 //! What may follow a command's name.
 
-use crate::{Failure, call::Call};
+use crate::{Failure, call::{Call, History}};
 use alloc::{fmt, string::String, vec::Vec};
 use syntax::value::Shown;
 
@@ -33,7 +33,7 @@ impl Usage {
         &self,
         name: &str,
         words: &[&'a str],
-        history: &'a dyn Fn(&mut dyn FnMut(&str)),
+        history: &'a History<'a>,
         out: &'a mut String,
     ) -> Result<Call<'a>, Failure> {
         let wrong = |what: fmt::Arguments<'_>| Failure::new(format_args!("{what}; usage: {name}{self}"));
