@@ -192,6 +192,11 @@ fn pushes(bench: &Bench) -> Result<()> {
 
     contains(&outside.succeeds(&app, &["push", "--run", "you"])?, "visitor runs")?;
     let world = session.json("cells --json")?;
+    // Nobody has to ask how it ended.
+    let end = Instant::now() + Duration::from_secs(10);
+    while session.run("ps")?.contains("visitor") {
+        ensure!(Instant::now() < end, "the record of an app that has ended stays: {}", session.transcript());
+    }
     equal("the guests", &world["guests"], &json!(["visitor"]))?;
     ensure!(cell_names(&world).contains(&"visitor".to_owned()), "the guest is no cell");
     ensure!(world["running_id"] != booted, "the id is still that of the image");

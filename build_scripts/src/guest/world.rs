@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Digits of an id in a folder's name.
 const DIGITS: usize = 32;
+/// Worlds that are kept; one takes some hundred kilobytes.
+const KEPT: usize = 256;
 /// Lists the guests of a world that is kept.
 const GUESTS: &str = "guests.json";
 
@@ -165,7 +167,7 @@ impl World {
         }
         manifest.namespaces = namespaces.into_list();
         let cells = built.cells.iter().map(|cell| cell.cell.name.clone()).collect();
-        manifest.guests.push(Guest { name: built.name.clone(), cells, source, replaces, pinned: built.pinned });
+        manifest.guests.push(Guest { name: built.name.clone(), cells, source: source.into(), replaces, pinned: built.pinned });
         let mut world = World { base: self.base.clone(), manifest, homes };
         world.settle();
         Ok(world)
@@ -220,7 +222,9 @@ impl World {
             cells.push((name.clone(), cell.version.clone(), hex(cell.object_hash)));
         }
         let text = serde_json::to_vec(&(&self.manifest.guests, cells))?;
-        fs::write(folder.join(GUESTS), text).with_context(|| format!("cannot write into {}", folder.display()))
+        fs::write(folder.join(GUESTS), text).with_context(|| format!("cannot write into {}", folder.display()))?;
+        forget_oldest();
+        Ok(())
     }
 }
 
@@ -284,6 +288,18 @@ impl Kept {
 /// Where the guests of a world are kept.
 fn kept(id: &str) -> Result<PathBuf> {
     Ok(worlds()?.join(id.get(..DIGITS).unwrap_or(id)))
+}
+
+/// Keeps no more worlds than the newest.
+fn forget_oldest() {
+    let Ok(entries) = worlds().and_then(|folder| Ok(fs::read_dir(folder)?)) else { return };
+    let time = |folder: &Path| fs::metadata(folder.join(GUESTS)).and_then(|metadata| metadata.modified()).ok();
+    let mut all: Vec<_> = entries.flatten().map(|entry| (time(&entry.path()), entry.path())).collect();
+    all.sort();
+    for (_, folder) in all.iter().rev().skip(KEPT) {
+        // What cannot be removed is tried again next time.
+        let _ = fs::remove_dir_all(folder);
+    }
 }
 
 /// Where worlds are kept, in a folder of the person's own.

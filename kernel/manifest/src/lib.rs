@@ -4,7 +4,7 @@
 #![no_std]
 extern crate alloc;
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use namespace::Namespace;
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +125,7 @@ pub struct Guest {
     /// Its cells: its own, and crates that came along.
     pub cells: Vec<String>,
     /// What it is built from: a compressed archive of its folder, for updates of the base to build it again.
-    pub source: Vec<u8>,
+    pub source: Arc<[u8]>,
     /// The image's cell that it stands in for, if it does.
     pub replaces: Option<Cell>,
     /// Cells of an older base are kept for it.

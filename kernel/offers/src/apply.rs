@@ -178,6 +178,13 @@ pub(crate) fn take_back(store: &mut Store, last: usize, outcome: Outcome) -> Res
     let (namespaces, data, services) = (applied.namespaces.clone(), applied.data.clone(), applied.services.clone());
     let guests = applied.guests.clone();
     let mut turn = with_world(|world| Turn::new(world, &services))?;
+    if turn.ends_something() {
+        // Nothing is ended for what would be refused.
+        with_world(|world| {
+            let granted = Granted::with(world, namespaces.clone());
+            prepare(granted.world, store, &wanted)?.stage(granted.world).map(drop)
+        })??;
+    }
     turn.end()?;
     let changed = with_world(|world| {
         let mut granted = Granted::with(world, namespaces);

@@ -61,7 +61,7 @@ fn turn(slot: usize) -> i32 {
             Ok(Next::Stop(code)) => return code,
             Err(state_db::Closed::Closed) => task::sleep_ns(CLOSED_NS),
             Err(state_db::Closed::Gone) => {
-                log::warn!("a loop ends: its slot is gone");
+                log::info!("a loop ends: its slot is gone");
                 return 1;
             }
         };

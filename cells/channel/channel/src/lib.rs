@@ -68,6 +68,7 @@ fn step_once(device: &Slot<dyn ByteDevice>, channel: &mut Channel) -> Next {
     let mut piece = [0; PIECE];
     let count = device.call(|device| device.read(&mut piece)).ok().and_then(Result::ok).unwrap_or(0);
     if count == 0 {
+        let moved = moved.and(channel.collect());
         return Next::Wait(match channel.gives_up_at() {
             Some(ns) => moved.until(ns),
             None => moved,

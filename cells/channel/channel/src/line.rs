@@ -4,6 +4,7 @@ use alloc::{format, string::{String, ToString}, vec::Vec};
 use commands::Done;
 use platform::Leave;
 use syntax::Then;
+use task::TaskRef;
 
 /// What a line left.
 pub(crate) struct Ran {
@@ -13,11 +14,13 @@ pub(crate) struct Ran {
     pub status: u8,
     /// The machine is to be left, once the host knows.
     pub leave: Option<Leave>,
+    /// Apps that it has started.
+    pub apps: Vec<TaskRef>,
 }
 
 /// Runs a line. What stands in front for a while (an app, a sleep) belongs to a console, and is refused here.
 pub(crate) fn run(line: &str) -> Ran {
-    let mut ran = Ran { text: String::new(), status: 0, leave: None };
+    let mut ran = Ran { text: String::new(), status: 0, leave: None, apps: Vec::new() };
     let commands = match syntax::parse(line) {
         Ok(commands) => commands,
         Err(error) => {
@@ -33,7 +36,10 @@ pub(crate) fn run(line: &str) -> Ran {
         let first = words.first().copied().unwrap_or_default();
         if let (true, ["run", name, rest @ ..]) = (command.background, words.as_slice()) {
             match commands::start_app(name, rest) {
-                Ok(_) => ran.text.push_str(&format!("{name} runs; what it shows is at the system's console\n")),
+                Ok(app) => {
+                    ran.apps.push(app);
+                    ran.text.push_str(&format!("{name} runs; what it shows is at the system's console\n"));
+                }
                 Err(failure) => ran.fail(&failure.to_string()),
             }
             continue;

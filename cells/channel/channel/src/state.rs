@@ -1,12 +1,16 @@
 //! What the channel knows between two steps, and how it serves a request.
 
 use crate::{PATIENCE_NS, line, transfer::Transfer};
-use alloc::{string::{String, ToString}, vec::Vec};
+use alloc::{string::{String, ToString}, sync::Arc, vec::Vec};
 use platform::Leave;
+use task::{TaskRef, Tokens};
 use wire::{Answer, Decoder, Request};
 
 /// Bytes of text in one answer, at most.
 const TEXT_BYTES: usize = 16 << 10;
+
+/// Apps whose ends are waited for at a time.
+const ENDS: usize = 2;
 
 /// The state.
 pub(crate) struct Channel {
@@ -21,6 +25,8 @@ pub(crate) struct Channel {
     gone: usize,
     /// The machine is left as soon as `out` has left.
     leave: Option<Leave>,
+    /// Apps that were started from here and have not ended, as far as is known.
+    apps: Vec<TaskRef>,
 }
 
 impl Channel {
@@ -33,6 +39,7 @@ impl Channel {
             out: Vec::new(),
             gone: 0,
             leave: None,
+            apps: Vec::new(),
         }
     }
 
@@ -55,6 +62,16 @@ impl Channel {
                 platform::leave(how);
             }
         }
+    }
+
+    /// Gives up the records of apps that have ended; when there may be another.
+    pub fn collect(&mut self) -> Tokens {
+        // Before the tests, so that no end is overlooked. Whoever is not waited for is found when another one ends.
+        let ends = self.apps.iter().take(ENDS).filter_map(|app| task::exit_event(*app).ok());
+        let tokens = ends.map(|end| end.token(end.sequence())).fold(Tokens::default(), Tokens::and);
+        let before = self.apps.len();
+        self.apps.retain(|app| matches!(task::collect(*app), Ok(None)));
+        if self.apps.len() < before { tokens.until(time::now_ns()) } else { tokens }
     }
 
     /// When half of a transfer is given up, in nanoseconds since boot.
@@ -118,6 +135,7 @@ impl Channel {
             Request::Run(line) => {
                 let ran = line::run(line);
                 self.leave = ran.leave;
+                self.apps.extend(ran.apps);
                 self.text(session, &ran.text);
                 Ok(Answer::Ended { status: ran.status })
             }
@@ -147,7 +165,7 @@ impl Channel {
     }
 }
 
-fn source(name: &str) -> Result<Vec<u8>, String> {
+fn source(name: &str) -> Result<Arc<[u8]>, String> {
     let found = loader::with_world(|world| world.guests.iter().find(|guest| guest.name == name).map(|guest| guest.source.clone()));
     found.map_err(|error| error.to_string())?.ok_or_else(|| alloc::format!("there is no guest {name}"))
 }
