@@ -128,6 +128,7 @@ fn builds(bench: &Bench) -> Result<()> {
         contains(&said.out, &format!("{name} fits the image"))?;
         ensure!(!said.errors.contains("warning"), "a new {kind} compiles with warnings: {}", said.errors);
         contains(&outside.succeeds(&work.join(&name), &["test"])?, "passed, 0 failed")?;
+        for_editors(&work.join(&name), &name)?;
         // An editor's check says what the compiler says.
         contains(&outside.succeeds(&work.join(&name), &["build", "--message-format=json"])?, "\"success\":true")?;
     }
@@ -176,6 +177,22 @@ fn builds(bench: &Bench) -> Result<()> {
         fs::write(&source, before.1.clone() + code).context("cannot write the source")?;
         outside.fails(&app, &["build"], why)?;
     }
+    Ok(())
+}
+
+/// What an editor is told of a guest leads to files that are there, and from the guest to the image's crates.
+fn for_editors(folder: &Path, name: &str) -> Result<()> {
+    let text = fs::read(folder.join("rust-project.json")).context("editors are told nothing")?;
+    let told: serde_json::Value = serde_json::from_slice(&text).context("editors are told something else than JSON")?;
+    let crates = told["crates"].as_array().context("no crates")?;
+    let files = crates.iter().flat_map(|one| [&one["root_module"], &one["proc_macro_dylib_path"]]).chain([&told["sysroot_src"], &told["runnables"][0]["program"]]);
+    for file in files.filter_map(|file| file.as_str()) {
+        ensure!(Path::new(file).exists(), "editors are told of {file}, which is not there");
+    }
+    let of = |name: &str| crates.iter().find(|one| one["display_name"] == name).with_context(|| format!("editors are not told of {name}"));
+    let depends = |one: &serde_json::Value, on: &str| one["deps"].as_array().is_some_and(|deps| deps.iter().any(|dep| dep["name"] == on && crates[dep["crate"].as_u64().unwrap_or(0) as usize]["display_name"] == on));
+    ensure!(of(name)?["deps"].as_array().is_some_and(|deps| !deps.is_empty()), "{name} depends on nothing");
+    ensure!(depends(of("state_db")?, "state_db_derive") && depends(of("task")?, "state_db"), "the image's crates are not joined");
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub struct Library {
     pub source: PathBuf,
     /// The edition of its language.
     pub edition: String,
+    /// Its features.
+    pub features: Vec<String>,
 }
 
 /// What one build left.
@@ -62,6 +64,8 @@ pub struct Message {
     target: Option<Target>,
     filenames: Option<Vec<PathBuf>>,
     executable: Option<PathBuf>,
+    #[serde(default)]
+    features: Vec<String>,
     /// What the compiler has to say.
     message: Option<Diagnostic>,
     /// Libraries that a build script wants to be linked.
@@ -125,6 +129,7 @@ impl Message {
             dep_info,
             source: target.src_path.clone(),
             edition: target.edition.clone(),
+            features: self.features.clone(),
         };
         Some(version.map(library))
     }

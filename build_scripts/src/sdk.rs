@@ -14,18 +14,19 @@
 //! ([`substitute`](crate::substitute)).
 
 use crate::cargo::Library;
+use crate::guest::editor;
 use crate::image::{self, Image};
 use crate::project::{Project, TARGET, Toolchain};
 use crate::{archive, cellset};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The form of `sdk.json` that this tool writes and reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The file by which an SDK is known.
 const DESCRIPTION: &str = "sdk.json";
 /// The crates of the library.
@@ -63,6 +64,12 @@ pub struct Crate {
     pub rmeta: String,
     /// First source file, relative to the package's folder in `crates/`.
     pub source: PathBuf,
+    /// The edition of its language.
+    pub edition: String,
+    /// Its features.
+    pub features: Vec<String>,
+    /// The crates of the image that it depends on, by name.
+    pub depends: Vec<String>,
 }
 
 /// An unpacked SDK.
@@ -118,6 +125,17 @@ impl Sdk {
     /// The crate of that name.
     pub fn find_crate(&self, name: &str) -> Option<&Crate> {
         self.description.crates.iter().find(|known| known.name == name)
+    }
+
+    /// The macros: names of crates, and what the compiler loads.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn macros(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let folder = self.path("macros");
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|extension| extension == "so"));
+        Ok(paths.filter_map(|path| Some((editor::macro_name(&path)?, path))).collect())
     }
 
     /// The cells that were compiled against one.
@@ -212,12 +230,13 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
             continue;
         }
         copy(&library.rmeta, &format!("lib/{file}"))?;
-        crates.push(Crate { name: library.name.clone(), package: library.package.clone(), version: library.version.clone(), own: library.own, rmeta: file, source: package(&root, library, &cells, image)? });
+        crates.push(Crate { name: library.name.clone(), package: library.package.clone(), version: library.version.clone(), own: library.own, rmeta: file, source: package(&root, library, &cells, image)?, edition: library.edition.clone(), features: library.features.clone(), depends: image.cells.iter().find(|cell| cell.name == library.name).map(|cell| cell.depends.clone()).unwrap_or_default() });
     }
     crates.sort_by(|a, b| a.name.cmp(&b.name));
     for macros in &artifacts.macros {
         copy(macros, &format!("macros/{}", macros.file_name().unwrap_or_default().to_string_lossy()))?;
     }
+    fs::write(root.join("macros/macro.rs"), "//! Macros run as they were compiled; their sources are not part of an SDK.\n").context("cannot write into macros/")?;
     copy(&project.cfg(&format!("{TARGET}.json")), &format!("target/{TARGET}.json"))?;
     // Whoever only uses the tool needs nothing to debug it with.
     let tool = root.join("bin/delias");

@@ -76,9 +76,9 @@ struct Alone {
 
 /// What `cargo metadata` says, as far as it is read here.
 #[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-    resolve: Resolve,
+pub(super) struct Metadata {
+    pub(super) packages: Vec<Package>,
+    pub(super) resolve: Resolve,
 }
 
 impl Metadata {
@@ -90,24 +90,46 @@ impl Metadata {
 }
 
 #[derive(Deserialize)]
-struct Resolve {
-    root: Option<String>,
+pub(super) struct Resolve {
+    pub(super) root: Option<String>,
+    nodes: Vec<Node>,
+}
+
+impl Resolve {
+    pub(super) fn node(&self, id: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+}
+
+/// A package among the others.
+#[derive(Deserialize)]
+pub(super) struct Node {
+    id: String,
+    pub(super) deps: Vec<On>,
+    pub(super) features: Vec<String>,
+}
+
+/// What it depends on: the name of the crate there, and the package's id.
+#[derive(Deserialize)]
+pub(super) struct On {
+    pub(super) name: String,
+    pub(super) pkg: String,
 }
 
 #[derive(Deserialize)]
-struct Package {
-    id: String,
-    name: String,
-    version: String,
+pub(super) struct Package {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) version: String,
     source: Option<String>,
     links: Option<String>,
-    manifest_path: PathBuf,
-    targets: Vec<cargo::Target>,
+    pub(super) manifest_path: PathBuf,
+    pub(super) targets: Vec<cargo::Target>,
 }
 
 impl Package {
     /// The name of its library, as rustc knows it.
-    fn crate_name(&self) -> Option<String> {
+    pub(super) fn crate_name(&self) -> Option<String> {
         self.targets.iter().find(|target| target.is_library()).map(cargo::Target::crate_name)
     }
 
@@ -123,6 +145,15 @@ impl Package {
     }
 }
 
+/// Tells editors what the guest is made of.
+///
+/// # Errors
+/// cargo cannot tell.
+pub(super) fn describe(guest: &Guest, sdk: &Sdk) -> Result<()> {
+    let toolchain = sdk.toolchain()?;
+    super::editor::describe(guest, sdk, &toolchain, &packages(guest, sdk, &toolchain, &Place::default())?)
+}
+
 /// Builds a guest and checks that it links to the SDK's image. The compiler's messages go to standard error.
 ///
 /// # Errors
@@ -132,6 +163,7 @@ pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
     guest.link(sdk)?;
     let packages = packages(guest, sdk, &toolchain, place)?;
     let name = packages.name()?;
+    super::editor::describe(guest, sdk, &toolchain, &packages)?;
     match place.replaces {
         true => replaceable(sdk, &name)?,
         false => is_free(sdk, &name)?,

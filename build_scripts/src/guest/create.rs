@@ -1,7 +1,7 @@
 //! `delias new`: a small crate that works, to begin with.
 
-use super::build::is_free;
-use super::{Guest, LINK, check_name};
+use super::build::{describe, is_free};
+use super::{Guest, LINK, check_name, editor};
 use crate::sdk::Sdk;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -56,10 +56,9 @@ pub fn create(sdk: &Sdk, parent: &Path, name: &str, kind: Kind) -> Result<Guest>
     };
     write("Cargo.toml", &manifest)?;
     write("src/lib.rs", &source.replace("NAME", name))?;
-    write(".gitignore", &format!("/target\n/{LINK}\n"))?;
-    // An editor asks this tool instead of cargo, which knows neither target nor compiler.
-    write("rust-analyzer.toml", "[check]\noverrideCommand = [\"delias\", \"build\", \"--message-format=json\"]\n")?;
+    write(".gitignore", &format!("/target\n/{LINK}\n/{}\n", editor::FILE))?;
     let guest = Guest { folder };
     guest.link(sdk)?;
+    describe(&guest, sdk)?;
     Ok(guest)
 }

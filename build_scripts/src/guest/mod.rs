@@ -10,6 +10,7 @@
 mod build;
 mod carry;
 mod create;
+pub mod editor;
 mod pin;
 mod push;
 mod source;

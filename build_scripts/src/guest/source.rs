@@ -1,7 +1,7 @@
 //! What a guest is built from, as one compressed archive: it stays in the running system, so that the guest can be built again for
 //! another base.
 
-use super::{Guest, LINK};
+use super::{Guest, LINK, editor};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::Write;
@@ -20,7 +20,7 @@ pub fn pack(guest: &Guest) -> Result<Vec<u8>> {
     // Sorted and without times, so that the same folder gives the same bytes.
     let output = Command::new("tar")
         .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--exclude=./target", "--exclude=./.git"])
-        .args(["--exclude", &link, "-cf", "-", "-C"])
+        .args(["--exclude", &format!("./{}", editor::FILE), "--exclude", &link, "-cf", "-", "-C"])
         .arg(&guest.folder)
         .arg(".")
         .stderr(Stdio::inherit())
