@@ -13,8 +13,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// What `delias` reads from its environment.
-const VARIABLES: [&str; 9] = ["CMD", "TIMEOUT", "MEM", "ICOUNT", "QEMU_ARGS", "APPLY", "FROM", "ONLY", "JOBS"];
+/// The Makefile's list of what `delias` reads from its environment.
+const VARIABLES: &str = "variables";
 
 type Function = extern "C" fn(*const c_char, c_uint, *mut *mut c_char) -> *mut c_char;
 
@@ -53,7 +53,7 @@ extern "C" fn become_program(_: *const c_char, count: c_uint, arguments: *mut *m
     };
     let mut command = Command::new(word(0));
     command.args((1..count).map(word));
-    for name in VARIABLES {
+    for name in String::from_utf8_lossy(&make_variable(VARIABLES)).split_whitespace() {
         let value = make_variable(name);
         if value.is_empty() {
             command.env_remove(name);

@@ -21,12 +21,13 @@ pub const TESTS: &[Test] = &[
     Test { name: "outside-pushes", limit_s: 400, run: pushes },
     Test { name: "outside-goes", limit_s: 200, run: goes },
     Test { name: "outside-kinds", limit_s: 400, run: kinds },
+    Test { name: "outside-failures", limit_s: 400, run: failures },
     Test { name: "outside-namespaces", limit_s: 400, run: namespaces },
     Test { name: "outside-replaces", limit_s: 400, run: replaces },
 ];
 
 /// Those that build in the workbench.
-pub const CARRIED: &[Test] = &[Test { name: "outside-carried", limit_s: 900, run: carried }, Test { name: "outside-three", limit_s: 900, run: three }];
+pub const CARRIED: &[Test] = &[Test { name: "outside-carried", limit_s: 900, run: carried }, Test { name: "outside-three", limit_s: 900, run: three }, Test { name: "outside-stands", limit_s: 900, run: stands }];
 
 /// An unpacked SDK, and a folder to work in.
 struct Outside {
@@ -133,7 +134,10 @@ fn builds(bench: &Bench) -> Result<()> {
         contains(&outside.succeeds(&work.join(&name), &["build", "--message-format=json"])?, "\"success\":true")?;
     }
     outside.fails(&work, &["new", "../up"], "cannot be a cell's name")?;
-    outside.fails(&work, &["new", "console"], "has a cell console of its own")?;
+    for cell in ["console", "core", "alloc", "compiler_builtins"] {
+        outside.fails(&work, &["new", cell], &format!("has a cell {cell} of its own"))?;
+    }
+    outside.fails(&work, &["new", "fn"], "no word of Rust's own")?;
     outside.fails(&work, &["new", "my_app"], "is there already")?;
     outside.fails(&work, &["new", "scheduler"], "has a service called scheduler")?;
     outside.fails(&work, &["build"], "lies in no crate")?;
@@ -142,7 +146,7 @@ fn builds(bench: &Bench) -> Result<()> {
     fs::write(&service, text.replace("(\"soon\").is_err()", "(\"soon\").is_ok()")).context("cannot write the source")?;
     let said = outside.run(&work.join("my_service"), &["test"])?;
     ensure!(!said.succeeded, "a test that fails succeeds");
-    contains(&said.out, "FAILED my_service::wants_milliseconds: panic")?;
+    contains(&said.out, "my_service::wants_milliseconds ... FAILED: panic")?;
     contains(&said.out, "1 passed, 1 failed")?;
 
     let app = work.join("my_app");
@@ -250,7 +254,7 @@ fn pushes(bench: &Bench) -> Result<()> {
     append(&work.join("friend/src/lib.rs"), "\n/// More digits.\npub fn more_digits(n: u64) -> usize {\n    digits(n) + 1\n}\n")?;
     contains(&outside.succeeds(&work.join("friend"), &["push"])?, "applied")?;
     contains(&outside.succeeds(&work, &["unload", "friend"])?, "2 cells unloaded")?;
-    contains(&session.run("unload friend")?, "there is no guest friend")?;
+    contains(&session.run("unload friend")?, "there is no guest \"friend\"")?;
     let after = session.json("cells --json")?;
     equal("the id of what was booted", &after["running_id"], &booted)?;
     equal("the guests", &after["guests"], &json!([]))?;
@@ -319,8 +323,8 @@ fn kinds(bench: &Bench) -> Result<()> {
     contains(&outside.succeeds(&ticker, &["push"])?, "applied")?;
     contains(&session.run("services")?, "ticker           ticker           bound; 5")?;
     contains(&session.run("services stop ticker")?, "service ticker is ended")?;
-    contains(&session.run("services stop ticker")?, "no guest's service ticker is started")?;
-    contains(&session.run("services stop shell")?, "no guest's service shell is started")?;
+    contains(&session.run("services stop ticker")?, "no guest's service \"ticker\" is started")?;
+    contains(&session.run("services stop shell")?, "no guest's service \"shell\" is started")?;
     contains(&session.run("services start ticker 7")?, "service ticker is started")?;
     // Back: the start, then the stop; so it runs with the parameters before.
     contains(&session.run("rollback 2")?, "2 updates taken back")?;
@@ -354,6 +358,74 @@ fn kinds(bench: &Bench) -> Result<()> {
     contains(&session.run("unload clock")?, "1 cell unloaded")?;
     let after = session.json("cells --json")?;
     equal("the id of what was booted", &after["running_id"], &booted)?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    nothing_old(&mut session)
+}
+
+/// What a guest does wrong when it is started, stopped or asked leaves nothing behind, and nobody waits for it for ever.
+fn failures(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let work = outside.work();
+    let mut session = bench.boot()?;
+    let _known = outside.meet(&bench.project, &session)?;
+    let booted = session.json("cells --json")?["running_id"].clone();
+    outside.succeeds(&work, &["new", "ticker", "--kind", "service"])?;
+    let (ticker, source) = (work.join("ticker"), work.join("ticker/src/lib.rs"));
+    let text = fs::read_to_string(&source).context("no source")?;
+    let end = "    driven.inspect_err(|_| drop((slot.unbind(), entry.withdraw())))\n";
+    ensure!(text.contains(end), "the template is another");
+    for (wrong, why) in [
+        ("    drop(driven);\n    panic!(\"half done\")\n", "panic: half done"),
+        ("    drop(driven);\n    Err(String::from(\"half done\"))\n", "half done"),
+        ("    drop(driven);\n    loop {\n        core::hint::spin_loop();\n    }\n", "it did not end within 10 s"),
+    ] {
+        fs::write(&source, text.replace(end, wrong)).context("cannot write the source")?;
+        outside.fails(&ticker, &["push", "--run", "5"], why)?;
+        ensure!(!session.run("services")?.contains("ticker"), "a service that does not start is on the list");
+        contains(&session.run("services stop ticker")?, "is started")?;
+    }
+    fs::write(&source, text.replace("    slot.and(state)", "    if state.is_ok() {\n        panic!(\"not like this\");\n    }\n    slot.and(state)")).context("cannot write the source")?;
+    contains(&outside.succeeds(&ticker, &["push", "--run", "5"])?, "is started")?;
+    contains(&session.run("services stop ticker")?, "not like this")?;
+    fs::write(&source, &text).context("cannot write the source")?;
+    outside.succeeds(&ticker, &["push"])?;
+    ensure!(session.succeeds("services stop ticker")?, "a service cannot be ended any more: {}", session.transcript());
+    contains(&session.run("unload ticker")?, "1 cell unloaded")?;
+    for wrong in ["18446744073709551615", "0", "-1", "x y"] {
+        outside.fails(&ticker, &["push", "--run", wrong], "the pause is")?;
+    }
+    contains(&session.run("unload ticker")?, "1 cell unloaded")?;
+
+    outside.succeeds(&work, &["new", "fair", "--kind", "scheduler"])?;
+    let (fair, source) = (work.join("fair"), work.join("fair/src/lib.rs"));
+    let text = fs::read_to_string(&source).context("no source")?;
+    session.run("run count &")?;
+    for (part, wrong, shown) in [
+        ("    Ok(&Policy)", "    panic!(\"no policy\")", "no policy"),
+        ("        READY.with(|ready| ready.by_cpu[cpu as usize].lock().next()).ok().flatten()", "        let _ = cpu;\n        Some(task::current())", "fair decides now"),
+        ("            if queue.try_reserve(1).is_ok() {", "            if queue.is_empty() {\n                panic!(\"not that one\");\n            }\n            if queue.try_reserve(1).is_ok() {", "fair"),
+    ] {
+        ensure!(text.contains(part), "the template is another");
+        fs::write(&source, text.replace(part, wrong)).context("cannot write the source")?;
+        let said = outside.run(&fair, &["push", "--run", ""])?;
+        contains(&(said.out + &said.errors), shown)?;
+        contains(&session.run("run hello")?, "Hello from a cell.")?;
+        let said = session.json("sched use round_robin --json");
+        let moved = said.ok().and_then(|said| said["moved"].as_u64());
+        ensure!(moved.is_none_or(|moved| moved < 20), "{moved:?} tasks were handed over");
+        contains(&session.run("sched")?, "round_robin      round_robin      decides")?;
+    }
+    fs::write(&source, &text).context("cannot write the source")?;
+    contains(&outside.succeeds(&fair, &["push", "--run", ""])?, "fair decides now")?;
+    contains(&session.run("sched use round_robin")?, "round_robin decides now")?;
+    contains(&session.run("unload fair")?, "1 cell unloaded")?;
+
+    // Words go to an app as they are written.
+    outside.succeeds(&work, &["new", "greeter"])?;
+    outside.succeeds(&work.join("greeter"), &["push", "--run", "'; poweroff' \"& echo injected\" Ada"])?;
+    outside.fails(&work.join("greeter"), &["push", "--run", "\""], "a quotation mark has no partner")?;
+    contains(&session.run("unload greeter")?, "1 cell unloaded")?;
+    equal("the id of what was booted", &session.json("cells --json")?["running_id"], &booted)?;
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     nothing_old(&mut session)
 }
@@ -421,22 +493,21 @@ fn replaces(bench: &Bench) -> Result<()> {
     let _known = outside.meet(&bench.project, &session)?;
     let booted = session.json("cells --json")?["running_id"].clone();
     outside.fails(&work, &["new", "app_hello"], "has a cell app_hello of its own")?;
-    outside.succeeds(&work, &["new", "greeter"])?;
-    let folder = work.join("app_hello");
-    fs::rename(work.join("greeter"), &folder).context("cannot rename a folder")?;
+    let folder = stand_in(&outside, "app_hello", "delias_app_hello")?;
     let (manifest, source) = (folder.join("Cargo.toml"), folder.join("src/lib.rs"));
-    for file in [&manifest, &source] {
-        let text = fs::read_to_string(file).context("no file")?;
-        fs::write(file, text.replace("delias_guest_greeter", "delias_app_hello").replace("greeter", "app_hello").replace("Hello from", "Hallo von")).context("cannot write a file")?;
-    }
     outside.fails(&folder, &["push"], "has a cell app_hello of its own")?;
     outside.fails(&folder, &["push", "--replace", "count"], "the guest is called app_hello")?;
     contains(&outside.succeeds(&folder, &["push", "--replace", "app_hello"])?, "applied")?;
     contains(&session.run("run hello Ada")?, "Hallo von app_hello.")?;
     contains(&session.run("ns")?, "apps:")?;
+    outside.fails(&folder, &["push", "--ns", "base"], "is in that one's namespace")?;
+    contains(&session.run("services start app_hello")?, "stands in for the image's cell app_hello")?;
     contains(&session.run("unload app_hello")?, "stands in for the image's cell app_hello")?;
-    append(&source, "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n")?;
+    // What travels along comes into its namespace.
+    append(&manifest, "itoa = \"1\"\n")?;
+    append(&source, "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> usize {\n    itoa::Buffer::new().format(x).len()\n}\n")?;
     contains(&outside.succeeds(&folder, &["push"])?, "applied")?;
+    ensure!(cell_names(&session.json("cells --json")?).contains(&"apps::itoa".to_owned()), "what travels along is elsewhere");
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     contains(&session.run("rollback 2")?, "2 updates taken back")?;
     contains(&session.run("run hello")?, "Hello from a cell.")?;
@@ -445,6 +516,46 @@ fn replaces(bench: &Bench) -> Result<()> {
     fs::write(&manifest, text.replace("name = \"app_hello\"", "name = \"console\"").replace("console =", "log =").replace("/console", "/log")).context("cannot write a file")?;
     outside.fails(&folder, &["push", "--replace", "console"], "compiled against it and would have to be built again")?;
     nothing_old(&mut session)
+}
+
+/// A guest in the place of a cell of the image stays there while the base changes, that cell included, and goes when it is dropped.
+fn stands(bench: &Bench) -> Result<()> {
+    const HELLO: &str = "cells/apps/hello/src/lib.rs";
+    let mut workbench = Workbench::open(&bench.project)?;
+    let (_, folder) = workbench.build()?;
+    let outside = Outside::new(&workbench.project)?;
+    let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
+    let _known = outside.meet(&workbench.project, &session)?;
+    let (tool, root) = (workbench.project.build("delias"), workbench.project.root.clone());
+    let guest = stand_in(&outside, "app_hello", "delias_app_hello")?;
+    outside.succeeds(&guest, &["push", "--replace", "app_hello"])?;
+    for sentence in ["Hello from another cell", "Hello from a third cell"] {
+        workbench.begin();
+        workbench.edit(HELLO, "Hello from a cell", sentence)?;
+        let said = outside.run_tool(&tool, &root, &["offer", "--apply"], &[])?;
+        workbench.undo()?;
+        ensure!(said.succeeded, "{}{}", said.out, said.errors);
+        contains(&session.run("run hello Ada")?, "Hallo von app_hello.")?;
+        ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    }
+    let said = outside.run_tool(&tool, &root, &["offer", "--apply"], &[("DROP", "app_hello")])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&session.run("run hello")?, "Hello from a cell.")?;
+    equal("the guests", &session.json("cells --json")?["guests"], &json!([]))?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    nothing_old(&mut session)
+}
+
+/// A guest of the name of an image's cell, made of a new app.
+fn stand_in(outside: &Outside, name: &str, symbol: &str) -> Result<PathBuf> {
+    outside.succeeds(&outside.work(), &["new", "greeter"])?;
+    let folder = outside.work().join(name);
+    fs::rename(outside.work().join("greeter"), &folder).context("cannot rename a folder")?;
+    for file in ["Cargo.toml", "src/lib.rs"] {
+        let text = fs::read_to_string(folder.join(file)).context("no file")?;
+        fs::write(folder.join(file), text.replace("delias_guest_greeter", symbol).replace("greeter", name).replace("Hello from", "Hallo von")).context("cannot write a file")?;
+    }
+    Ok(folder)
 }
 
 /// From an empty folder with the SDK alone: an app with a dependency, a service with a state entry and a scheduler are pushed,

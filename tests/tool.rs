@@ -95,6 +95,10 @@ fn speaks(bench: &Bench) -> Result<()> {
     contains(&text(&failed.stderr), "no such cell")?;
     contains(&text(&run(&["rollback"])?.stderr), "that can be taken back: 0")?;
     contains(&text(&run(&["nonsense"])?.stderr), "there is no command `nonsense`")?;
+    // Variables of make's command line reach the tool.
+    let mut make = Command::new("make");
+    make.args(["update", "DROP=nobody"]).current_dir(&bench.project.root).env("XDG_RUNTIME_DIR", &rooms.home).stdin(Stdio::null());
+    contains(&text(&make.output().context("cannot start make")?.stderr), "DROP names guest nobody")?;
     let mut following = rooms.tool(&bench.project, &bench.project.root).args(["log", "-f"]).stdout(Stdio::piped()).spawn().context("cannot start delias")?;
     let output = following.stdout.take().context("it has no output")?;
     let found = BufReader::new(output).lines().map_while(Result::ok).any(|line| line.contains("service shell is bound"));

@@ -13,6 +13,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+/// An id as text.
+pub fn hex(id: [u8; 32]) -> String {
+    blake3::Hash::from(id).to_hex().to_string()
+}
+
 /// Builds that are kept; those that were used last.
 const KEPT: usize = 100;
 /// Digits of an id in a folder's name.
@@ -114,7 +119,7 @@ pub fn compose(project: &Project, id: &str, base: &Path, cells: &[Running]) -> R
     }
     manifest.cells.sort_by(|a, b| a.name.cmp(&b.name));
     manifest.image_id = manifest.id(|bytes| *blake3::hash(bytes).as_bytes());
-    image.id = blake3::Hash::from(manifest.image_id).to_hex().to_string();
+    image.id = hex(manifest.image_id);
     ensure!(image.id == id, "the running cells together have the id {}, but the system says {id}", image.id);
     let head = manifest.write().context("the manifest cannot be written")?;
     let write = |name: &str, bytes: &[u8]| fs::write(begun.join(name), bytes).with_context(|| format!("cannot write {name}"));

@@ -48,6 +48,14 @@ pub struct CellObject {
     pub object: Aligned,
 }
 
+impl CellObject {
+    /// A cell of an object that is linked by the loader.
+    pub fn new(name: String, version: String, own: bool, object: Vec<u8>) -> CellObject {
+        let cell = manifest::Cell { name, version, object_hash: *blake3::hash(&object).as_bytes(), boot: false, own };
+        CellObject { cell, object: Aligned::new(object) }
+    }
+}
+
 /// Size and time of change of a file: enough to see that it is another.
 pub fn fingerprint(path: &Path) -> Result<String> {
     let metadata = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -137,14 +145,7 @@ pub fn load(project: &Project, libraries: &[Library]) -> Result<Vec<CellObject>>
     for library in libraries {
         let path = project.object(&library.name);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let cell = manifest::Cell {
-            name: library.name.clone(),
-            version: library.version.clone(),
-            object_hash: *blake3::hash(&bytes).as_bytes(),
-            boot: false,
-            own: library.own,
-        };
-        cells.push(CellObject { cell, object: Aligned::new(bytes) });
+        cells.push(CellObject::new(library.name.clone(), library.version.clone(), library.own, bytes));
     }
     let boot = boot_set(&cells)?;
     for (index, cell) in cells.iter_mut().enumerate() {

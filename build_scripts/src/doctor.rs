@@ -1,6 +1,7 @@
 //! `delias doctor`: looks over a person's machine, step by step, and says of each step what to do if it is not as it should be.
 
 use crate::project::{Project, Toolchain};
+use crate::builds::hex;
 use crate::channel::Channel;
 use crate::sdk::Sdk;
 use crate::{qemu, running};
@@ -53,7 +54,7 @@ pub fn of_sdk(sdk: &Sdk) -> Result<ExitCode> {
 /// Whether the system that runs is of the SDK's image.
 fn matching(sdk: &Sdk, socket: &Path) -> Result<String, String> {
     let state = Channel::connect(socket).and_then(|mut channel| channel.state()).map_err(|error| format!("{error:#}"))?;
-    let base = blake3::Hash::from(state.base_id).to_hex().to_string();
+    let base = hex(state.base_id);
     match base == sdk.description.id {
         true => Ok(format!("one of this image runs, with {} guests", state.guests.len())),
         false => Err(format!("{} runs, so what this SDK builds does not fit it; use the SDK of that image (`make sdk` in its tree)", &base[..16])),

@@ -6,7 +6,8 @@
 //! ```
 
 use crate::channel::Channel;
-use crate::guest::world::{World, hex};
+use crate::builds::hex;
+use crate::guest::world::World;
 use crate::project::{Project, replace};
 use crate::sdk::Sdk;
 use crate::session::json_lines;

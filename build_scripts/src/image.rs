@@ -253,7 +253,6 @@ fn describe(
     libraries: &[Library],
     depends: &BTreeMap<String, BTreeSet<String>>,
 ) -> Result<Image> {
-    let hex = |hash: &[u8; 32]| blake3::Hash::from(*hash).to_hex().to_string();
     let mut rows = Vec::new();
     for cell in cells {
         let object = Object::parse(cell.object.bytes())?;
@@ -263,7 +262,7 @@ fn describe(
             name: cell.cell.name.clone(),
             version: cell.cell.version.clone(),
             key: cell.cell.key(),
-            object: hex(&cell.cell.object_hash),
+            object: builds::hex(cell.cell.object_hash),
             bytes: cell.object.bytes().len() as u64,
             text: size(&|kind| kind == Kind::Text),
             rodata: size(&|kind| matches!(kind, Kind::Constant | Kind::Mergeable { .. } | Kind::Unwind | Kind::Lsda)),
@@ -283,7 +282,7 @@ fn describe(
         bail!("the image has no cell");
     }
     Ok(Image {
-        id: hex(&manifest.image_id),
+        id: builds::hex(manifest.image_id),
         toolchain: manifest.toolchain.clone(),
         bytes: rows.iter().map(|row| row.bytes).sum(),
         nano_core,

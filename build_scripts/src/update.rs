@@ -3,6 +3,7 @@
 //! The host only offers. The running system says what it is; the difference starts from the kept build of that id; whether
 //! and when it is applied is decided at the system's prompt, or by `APPLY=1`.
 
+use crate::builds::hex;
 use crate::channel::Channel;
 use crate::diff::{self, report};
 use crate::image::{self, Image};
@@ -21,10 +22,6 @@ use std::time::Instant;
 /// There is none.
 pub fn connect(project: &Project) -> Result<Channel> {
     ask::connect(Some(project))
-}
-
-fn hex(id: [u8; 32]) -> String {
-    blake3::Hash::from(id).to_hex().to_string()
 }
 
 /// The difference between what runs and a build; nothing if it is what runs.

@@ -180,13 +180,14 @@ pub extern "Rust" fn delias_revoke_NAME() -> Result<(), String> {
         interrupt(&mut clock.ports.lock(), false);
         clock.ticked
     });
-    Slot::<dyn Handler>::find(INTERRUPT).and_then(Slot::unbind).map_err(sentence)?;
-    Slot::<dyn Step>::find("NAME").and_then(Slot::unbind).map_err(sentence)?;
-    find::<Clock>("NAME").and_then(Entry::withdraw).map(drop).map_err(sentence)?;
+    // Of a start that has failed there may be only some of them.
+    let handler = Slot::<dyn Handler>::find(INTERRUPT).and_then(Slot::unbind);
+    let worker = Slot::<dyn Step>::find("NAME").and_then(Slot::unbind);
+    let state = find::<Clock>("NAME").and_then(Entry::withdraw).map(drop);
     if let Ok(event) = ticked {
         event.remove();
     }
-    Ok(())
+    handler.and(worker).and(state).map_err(sentence)
 }
 
 /// Lets the clock interrupt each second, or not.

@@ -48,20 +48,22 @@ pub extern "Rust" fn delias_service_NAME(parameters: &str) -> Result<(), String>
         "" => 1000,
         text => text.parse().map_err(|_| format!("the pause is {text:?}, expected milliseconds"))?,
     };
+    let pause_ns = pause_ms.checked_mul(1_000_000).filter(|pause_ns| *pause_ns > 0);
+    let pause_ns = pause_ns.ok_or_else(|| format!("the pause is {pause_ms} ms, expected some, and less than 500 years"))?;
     let sentence = |error: state_db::Error| format!("{error}");
-    let entry = publish("NAME", Counter { pause_ns: pause_ms * 1_000_000, steps: AtomicU64::new(0) }).map_err(sentence)?;
+    let entry = publish("NAME", Counter { pause_ns, steps: AtomicU64::new(0) }).map_err(sentence)?;
     // If one part cannot be had, the parts before are given back.
     let slot = Slot::<dyn Step>::bind("NAME", &Counting).inspect_err(|_| drop(entry.withdraw())).map_err(sentence)?;
     let driven = step::drive("NAME", slot).map(drop).map_err(|error| format!("{error}"));
     driven.inspect_err(|_| drop((slot.unbind(), entry.withdraw())))
 }
 
-/// Ends it: the slot goes, so the loop does, and then the state.
+/// Ends it: the slot goes, so the loop does, and then the state. Of a start that has failed there may be only one of them.
 #[unsafe(no_mangle)]
 pub extern "Rust" fn delias_revoke_NAME() -> Result<(), String> {
-    let sentence = |error: state_db::Error| format!("{error}");
-    Slot::<dyn Step>::find("NAME").and_then(Slot::unbind).map_err(sentence)?;
-    find::<Counter>("NAME").and_then(Entry::withdraw).map(drop).map_err(sentence)
+    let slot = Slot::<dyn Step>::find("NAME").and_then(Slot::unbind);
+    let state = find::<Counter>("NAME").and_then(Entry::withdraw).map(drop);
+    slot.and(state).map_err(|error| format!("{error}"))
 }
 
 /// What `delias test` runs.
@@ -81,5 +83,7 @@ mod tests {
     #[unsafe(no_mangle)]
     extern "Rust" fn delias_test_NAME_wants_milliseconds() {
         assert!(delias_service_NAME("soon").is_err());
+        assert!(delias_service_NAME("0").is_err());
+        assert!(delias_service_NAME("18446744073709551615").is_err());
     }
 }

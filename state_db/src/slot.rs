@@ -292,6 +292,21 @@ pub struct SlotInfo<'a> {
     pub words: *const SlotWords,
 }
 
+/// Words of a vtable before its first method: drop glue, size and alignment.
+const FIRST_METHOD: usize = 3;
+
+impl SlotInfo<'_> {
+    /// The address that the first method of the object's trait is called by, which says whose the object is; 0 for an object of
+    /// a type whose size is known.
+    pub fn first_method(&self) -> u64 {
+        match self.vtable.is_null() {
+            true => 0,
+            // SAFETY: the vtable of an object that is in a slot, whose trait has a method: it is called through it.
+            false => unsafe { self.vtable.cast::<u64>().add(FIRST_METHOD).read() },
+        }
+    }
+}
+
 /// Shows each slot in turn, with preemption off for one at a time: `f` takes notes and does not wait.
 pub fn slots(mut f: impl FnMut(&SlotInfo<'_>)) {
     let Ok(db) = db() else { return };

@@ -2,7 +2,7 @@
 
 use super::{Guest, LINK, within};
 use crate::cargo::{self, FLAGS, Library};
-use crate::cellset::{Aligned, CellObject};
+use crate::cellset::CellObject;
 use crate::project::{TARGET, Toolchain, replace};
 use crate::sdk::{self, Crate, Sdk};
 use crate::{canonical, check, substitute, wrapper};
@@ -179,8 +179,8 @@ pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
 /// # Errors
 /// The image has a cell or a service of that name.
 pub fn is_free(sdk: &Sdk, name: &str) -> Result<()> {
-    ensure!(sdk.find_crate(name).is_none(), "the image {} has a cell {name} of its own: choose another name", sdk.short());
-    let (manifest, _) = sdk::cells(sdk)?;
+    let manifest = crate::diff::side::manifest_of(&sdk.path("image"))?;
+    ensure!(!manifest.cells.iter().any(|cell| cell.name == name), "the image {} has a cell {name} of its own: choose another name", sdk.short());
     ensure!(!manifest.services.iter().any(|service| service.name == name), "the image {} has a service called {name}: choose another name", sdk.short());
     Ok(())
 }
@@ -359,14 +359,7 @@ fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library], own: &str, place: &P
         let path = |suffix: &str| -> PathBuf { folder.join(format!("{name}{suffix}")) };
         replace(&path(".debug.o"), original)?;
         replace(&path(".o"), &bytes)?;
-        let cell = manifest::Cell {
-            name,
-            version: library.version.clone(),
-            object_hash: *blake3::hash(&bytes).as_bytes(),
-            boot: false,
-            own: library.own,
-        };
-        cells.push(CellObject { cell, object: Aligned::new(bytes) });
+        cells.push(CellObject::new(name, library.version.clone(), library.own, bytes));
     }
     ensure!(!cells.is_empty(), "cargo built nothing for {}", within(&guest.folder, &folder).display());
     Ok(cells)
@@ -376,9 +369,9 @@ fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library], own: &str, place: &P
 pub(super) fn fits(sdk: &Sdk, cells: &[CellObject], place: &Place) -> Result<()> {
     let (mut manifest, mut all) = sdk::cells(sdk)?;
     let mut namespaces = Namespaces::new(place.namespaces.as_ref().unwrap_or(&manifest.namespaces))?;
-    if !place.replaces {
-        cells.iter().try_for_each(|cell| namespaces.place(&cell.cell.name, place.namespace.as_deref()))?;
-    }
+    // What stands in for a cell of the image is where that is.
+    let placed = cells.iter().filter(|cell| !place.replaces || sdk.find_crate(&cell.cell.name).is_none());
+    placed.into_iter().try_for_each(|cell| namespaces.place(&cell.cell.name, place.namespace.as_deref()))?;
     manifest.namespaces = namespaces.into_list();
     all.retain(|cell| !cells.iter().any(|new| new.cell.name == cell.cell.name));
     all.extend(cells.iter().cloned());

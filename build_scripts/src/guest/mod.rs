@@ -83,14 +83,21 @@ impl Guest {
     }
 }
 
+/// Names that mean something else in Rust.
+const TAKEN: [&str; 41] = [
+    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "match",
+    "mod", "move", "mut", "pub", "ref", "return", "self", "static", "std", "struct", "super", "test", "trait", "true", "type", "unsafe", "use", "where", "while", "yield",
+];
+
 /// Whether a name can be a crate's: letters, digits and underscores, a letter first.
 ///
 /// # Errors
 /// A sentence about the name.
 pub fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if name.is_empty() || !name.chars().all(good) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        bail!("{name:?} cannot be a cell's name: expected small letters, digits and `_`, a letter first");
+    let word = TAKEN.contains(&name);
+    if word || name.is_empty() || !name.chars().all(good) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        bail!("{name:?} cannot be a cell's name: expected small letters, digits and `_`, a letter first, and no word of Rust's own");
     }
     Ok(())
 }
@@ -107,7 +114,7 @@ mod tests {
     #[test]
     fn names_are_those_of_crates() {
         assert!(["hello", "a", "x_2"].iter().all(|name| check_name(name).is_ok()));
-        for name in ["", "../up", "Hello", "2x", "a-b", "a b", "a/b", "\u{e9}"] {
+        for name in ["", "../up", "Hello", "2x", "a-b", "a b", "a/b", "\u{e9}", "fn", "std"] {
             assert!(check_name(name).is_err(), "{name:?}");
         }
     }

@@ -65,8 +65,7 @@ pub fn pin(before: &World, target: &World, name: &str, folder: &Path) -> Result<
         let original = fs::read(&with_debug).with_context(|| format!("cannot read {}", with_debug.display()))?;
         let bytes = canonical::canonical(&original).with_context(|| format!("cell {new}"))?;
         replace(&folder.join(format!("{new}.o")), &bytes)?;
-        let cell = manifest::Cell { name: new, version: running.version.clone(), object_hash: *blake3::hash(&bytes).as_bytes(), boot: false, own: running.own };
-        cells.push(CellObject { cell, object: Aligned::new(bytes) });
+        cells.push(CellObject::new(new, running.version.clone(), running.own, bytes));
     }
     Ok(Built { name: name.to_owned(), cells, namespace: None, replaces: false, pinned: true })
 }

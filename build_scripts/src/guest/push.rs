@@ -3,10 +3,12 @@
 //! To the system it is an update like any other: the difference between the world that runs and the same world with this guest. So
 //! whatever is right or wrong with an update is so here: layouts, live values, symbols, the id afterwards.
 
-use super::world::{World, hex};
+use super::world::World;
 use super::{Built, Guest, Place, source};
 use crate::ask;
+use crate::builds::hex;
 use crate::diff::{self, report};
+use crate::qemu;
 use crate::sdk::Sdk;
 use anyhow::{Context, Result, bail, ensure};
 use bundle::Verdict;
@@ -17,7 +19,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Push {
     /// Then start it: an app runs in the background with these words, a service gets them as parameters, a scheduler decides
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub run: Option<String>,
     /// Put it into this namespace, which `ns new` has made; without it, it stays where it is, and a new one is in the base
     #[arg(long, value_name = "NAME")]
@@ -46,10 +48,14 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
     if let Some(cell) = how.replace.as_ref().filter(|cell| **cell != name) {
         bail!("the guest is called {name}, and a cell is replaced by one of its own name: expected --replace {name}, or a guest called {cell}");
     }
+    let replaces = how.replace.is_some() || before.guest(&name).is_some_and(|guest| guest.replaces.is_some());
+    if let Some(namespace) = how.ns.as_ref().filter(|_| replaces) {
+        bail!("{name} stands in for a cell of the image and is in that one's namespace: it cannot be put into {namespace}");
+    }
     let place = Place {
         namespace: namespace(&before, &name, how.ns.as_deref())?,
         namespaces: Some(before.manifest.namespaces.clone()),
-        replaces: how.replace.is_some() || before.guest(&name).is_some_and(|guest| guest.replaces.is_some()),
+        replaces,
         tests: false,
     };
     let built = super::build(guest, sdk, &place)?;
@@ -99,14 +105,17 @@ fn namespace(world: &World, guest: &str, asked: Option<&str>) -> Result<Option<S
     Ok(Some(asked.to_owned()))
 }
 
-/// The line of the shell that starts a guest, by what it exports.
+/// The line of the shell that starts a guest, by what it exports; an app gets its words as a shell would part them.
 fn start(built: &Built, words: &str) -> Result<String> {
     let name = &built.name;
     let own = built.cells.iter().find(|cell| cell.cell.name == *name).context("the guest has no cell of its own")?;
     let object = Object::parse(own.object.bytes()).with_context(|| format!("cell {name}"))?;
     let exports = |prefix: &str| object.defined().any(|symbol| symbol.strip_prefix(prefix) == Some(name));
     Ok(match () {
-        () if exports("delias_guest_") || exports("delias_app_") => format!("run {name} {words} &"),
+        () if exports("delias_guest_") || exports("delias_app_") => {
+            let words: String = qemu::split(words).context("the words of --run")?.iter().map(|word| format!(" {}", ask::quoted(word))).collect();
+            format!("run {name}{words} &")
+        }
         () if exports(manifest::BINDS) && words.is_empty() => format!("services start {name}"),
         () if exports(manifest::BINDS) => format!("services start {name} {}", ask::quoted(words)),
         () if exports("delias_scheduler_") => format!("sched use {name}"),

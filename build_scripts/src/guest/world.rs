@@ -4,6 +4,7 @@
 //! pushed them: an SDK or a tree. A difference starts from what runs, and so needs them.
 
 use super::Built;
+use crate::builds::hex;
 use crate::channel::Channel;
 use crate::session::json_lines;
 use crate::{archive, diff, update};
@@ -13,18 +14,14 @@ use namespace::{Namespace, Namespaces};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Digits of an id in a folder's name.
 const DIGITS: usize = 32;
 /// Worlds that are kept; one takes some hundred kilobytes.
-const KEPT: usize = 256;
+const KEPT: usize = 64;
 /// Lists the guests of a world that is kept.
 const GUESTS: &str = "guests.json";
-
-/// An id as text.
-pub fn hex(id: [u8; 32]) -> String {
-    blake3::Hash::from(id).to_hex().to_string()
-}
 
 /// A world: an image, and guests with their objects.
 pub struct World {
@@ -59,7 +56,7 @@ impl World {
         world.manifest.services = services(channel)?;
         let all = state.guests.join(", ");
         let running = update::cells(channel)?;
-        let worlds = Kept::all()?;
+        let worlds = Kept::all(&hex(state.running_id))?;
         for name in &state.guests {
             // Of the worlds that had this guest, one in which its cells are those that run: the system may have come to its own by
             // unloading or by going back.
@@ -161,7 +158,7 @@ impl World {
             }
             manifest.cells.push(new.cell.clone());
             homes.push((new.cell.name.clone(), objects.to_path_buf()));
-            if replaces.is_none() {
+            if replaces.is_none() || new.cell.name != built.name {
                 namespaces.place(&new.cell.name, built.namespace.as_deref())?;
             }
         }
@@ -265,14 +262,17 @@ struct Kept {
 }
 
 impl Kept {
-    /// All that can be read; what is damaged is as if it were not there.
-    fn all() -> Result<Vec<Kept>> {
+    /// All that can be read, first the one of that id, then the newest; what is damaged is as if it were not there.
+    fn all(id: &str) -> Result<Vec<Kept>> {
         let Ok(entries) = fs::read_dir(worlds()?) else { return Ok(Vec::new()) };
+        let same = kept(id)?;
         let read = |folder: PathBuf| -> Option<Kept> {
             let (guests, cells) = serde_json::from_slice(&fs::read(folder.join(GUESTS)).ok()?).ok()?;
             Some(Kept { folder, guests, cells })
         };
-        Ok(entries.flatten().filter_map(|entry| read(entry.path())).collect())
+        let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).map(|folder| (folder == same, written(&folder), folder)).collect();
+        folders.sort();
+        Ok(folders.into_iter().rev().filter_map(|(.., folder)| read(folder)).collect())
     }
 
     fn guest(&self, name: &str) -> Option<&Guest> {
@@ -293,13 +293,17 @@ fn kept(id: &str) -> Result<PathBuf> {
 /// Keeps no more worlds than the newest.
 fn forget_oldest() {
     let Ok(entries) = worlds().and_then(|folder| Ok(fs::read_dir(folder)?)) else { return };
-    let time = |folder: &Path| fs::metadata(folder.join(GUESTS)).and_then(|metadata| metadata.modified()).ok();
-    let mut all: Vec<_> = entries.flatten().map(|entry| (time(&entry.path()), entry.path())).collect();
+    let mut all: Vec<_> = entries.flatten().map(|entry| (written(&entry.path()), entry.path())).collect();
     all.sort();
     for (_, folder) in all.iter().rev().skip(KEPT) {
         // What cannot be removed is tried again next time.
         let _ = fs::remove_dir_all(folder);
     }
+}
+
+/// When a world was kept last.
+fn written(folder: &Path) -> Option<SystemTime> {
+    fs::metadata(folder.join(GUESTS)).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// Where worlds are kept, in a folder of the person's own.

@@ -64,15 +64,15 @@ impl Cell {
 
 /// The same of a name and a version.
 pub fn key(name: &str, version: &str) -> String {
-        let mut parts = version.split(['.', '-', '+']);
-        let major = parts.next().unwrap_or("0");
-        let minor = parts.next().unwrap_or("0");
-        let patch = parts.next().unwrap_or("0");
-        match (major, minor) {
-            ("0", "0") => alloc::format!("{name} 0.0.{patch}"),
-            ("0", _) => alloc::format!("{name} 0.{minor}"),
-            _ => alloc::format!("{name} {major}"),
-        }
+    let mut parts = version.split(['.', '-', '+']);
+    let major = parts.next().unwrap_or("0");
+    let minor = parts.next().unwrap_or("0");
+    let patch = parts.next().unwrap_or("0");
+    match (major, minor) {
+        ("0", "0") => alloc::format!("{name} 0.0.{patch}"),
+        ("0", _) => alloc::format!("{name} 0.{minor}"),
+        _ => alloc::format!("{name} {major}"),
+    }
 }
 
 /// What becomes of a hosted static when its cell is replaced by another version.
@@ -133,9 +133,9 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Whether a service is this guest's: it has its name.
+    /// Whether a service is this guest's: it has its name. What stands in for a cell of the image has the image's services.
     pub fn serves(&self, service: &Service) -> bool {
-        service.name == self.name
+        self.replaces.is_none() && service.name == self.name
     }
 }
 

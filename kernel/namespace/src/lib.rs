@@ -124,6 +124,9 @@ impl Namespaces {
     /// # Errors
     /// [`Error::Absent`], [`Error::Image`], [`Error::Used`]; nothing has changed then.
     pub fn remove(&mut self, name: &str) -> Result<(), Error> {
+        if name == BASE {
+            return Err(Error::Image(name.into()));
+        }
         let at = self.list.iter().position(|known| known.name == name).ok_or_else(|| Error::Absent(name.into()))?;
         let found = &self.list[at];
         if !found.made {

@@ -277,7 +277,7 @@ pub(crate) fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>
     let mut stage = prepare(world, store, &wanted)?.stage(world)?;
     services::check(stage.staged().next(), turn.target())?;
     let goes: Vec<String> = wanted.iter().filter(|want| want.to.is_none()).map(|want| want.name.clone()).collect();
-    if let Some(by) = users::holder(world, &goes).filter(|_| data.claims.is_empty()) {
+    if let Some(by) = users::holder(world, &goes, !data.claims.is_empty()) {
         return Err(Error::Needed { cells: goes.join(", "), by });
     }
     if way == Way::There {

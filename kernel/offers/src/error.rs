@@ -82,7 +82,7 @@ pub enum Error {
     #[error("there are guests, which were built for the whole offer: it is applied whole")]
     WithGuests,
     /// There is no such guest.
-    #[error("there is no guest {0}; `cells` lists them")]
+    #[error("there is no guest {0:?}; `cells` lists them")]
     NoGuest(String),
     /// A guest is needed.
     #[error("guest {guest} cannot be unloaded: {by}")]
@@ -92,8 +92,8 @@ pub enum Error {
         /// Who needs it.
         by: String,
     },
-    /// It would leave what it stands in for behind.
-    #[error("guest {guest} stands in for the image's cell {cell}: `rollback` takes the push back, `make update DROP={guest}` puts the image's in place")]
+    /// It belongs to the image.
+    #[error("guest {guest} stands in for the image's cell {cell}, and its services are those of the image; `rollback` takes the push back, `make update DROP={guest}` puts the image's cell in place")]
     Stands {
         /// Its name.
         guest: String,
@@ -120,10 +120,10 @@ pub enum Error {
     #[error("service {0} is started already; `services stop {0}` ends it")]
     Started(String),
     /// It is not on the list, or not a guest's.
-    #[error("no guest's service {0} is started; `services` lists all")]
+    #[error("no guest's service {0:?} is started; `services` lists all")]
     NotStarted(String),
     /// A namespace would allow what is not there.
-    #[error("there is no cell {0}, and no symbol")]
+    #[error("there is no cell {0:?}, and no symbol")]
     Unknown(String),
     /// A service cannot be ended.
     #[error("service {name} cannot be ended: {why}")]

@@ -57,7 +57,7 @@ pub fn unload(name: &str) -> Result<usize, Error> {
         }
         let kept = |cell: &String| guests.iter().any(|other| other.cells.contains(cell));
         next.goes = guest.cells.iter().filter(|cell| !kept(cell)).cloned().collect();
-        let used = users::caller(world, &next.goes, &next.services).or_else(|| users::holder(world, &next.goes));
+        let used = users::caller(world, &next.goes, &next.services).or_else(|| users::holder(world, &next.goes, false));
         if let Some(by) = used {
             return Err(Error::Used { guest: owned(name), by });
         }
@@ -76,6 +76,9 @@ pub fn unload(name: &str) -> Result<usize, Error> {
 pub fn start(name: &str, parameters: &str) -> Result<(), Error> {
     change(|world, next| {
         let guest = next.guests.iter().find(|guest| guest.name == name).ok_or_else(|| Error::NoGuest(owned(name)))?;
+        if let Some(cell) = &guest.replaces {
+            return Err(Error::Stands { guest: owned(name), cell: cell.name.clone() });
+        }
         let service = Service { name: owned(name), implementation: [BINDS, name].concat(), parameters: owned(parameters) };
         let definer = world.graph.definer(&service.implementation).map(|id| world.graph.cell(id).name);
         if !definer.is_some_and(|cell| guest.cells.iter().any(|own| own == cell)) {
@@ -90,11 +93,17 @@ pub fn start(name: &str, parameters: &str) -> Result<(), Error> {
     .map(drop)
 }
 
-/// Ends a guest's service.
+/// Ends a guest's service. What a start that failed has left of one that is not on the list goes too.
 ///
 /// # Errors
 /// [`Error::NotStarted`]; [`Error::Stays`], if it does not end. Nothing has changed then.
 pub fn stop(name: &str) -> Result<(), Error> {
+    let listed = with_world(|world| world.services.iter().any(|listed| listed.service.name == name))?;
+    let is_guest = with_world(|world| world.guests.iter().any(|guest| guest.name == name && guest.replaces.is_none()))?;
+    if !listed && is_guest {
+        let service = Service { name: owned(name), implementation: [BINDS, name].concat(), parameters: String::new() };
+        return services::clear(&service).map_err(|_| Error::NotStarted(owned(name)));
+    }
     change(|_, next| {
         let at = next.services.iter().position(|service| service.name == name && next.guests.iter().any(|guest| guest.serves(service)));
         let at = at.ok_or_else(|| Error::NotStarted(owned(name)))?;

@@ -58,7 +58,7 @@ impl Turn {
             if !matches!(ended, Ok(true)) {
                 continue;
             }
-            if let Err(why) = services::bind(service) {
+            if let Err(why) = services::bind_apart(service) {
                 log::error!("service {} is left out: {why}", service.name);
             }
         }
@@ -87,14 +87,14 @@ impl Turn {
     /// [`Error::NotBound`]; those before it are bound.
     pub fn begin(&self) -> Result<(), Error> {
         self.come.iter().try_for_each(|service| {
-            services::bind(service).map_err(|why| Error::NotBound { name: service.name.clone(), why })
+            services::bind_apart(service).map_err(|why| Error::NotBound { name: service.name.clone(), why })
         })
     }
 
     /// Binds what comes; one that fails is told and left out.
     pub fn begin_what_can(&self) {
         for service in &self.come {
-            if let Err(why) = services::bind(service) {
+            if let Err(why) = services::bind_apart(service) {
                 log::error!("service {} is left out: {why}", service.name);
             }
         }

@@ -7,8 +7,6 @@ use manifest::Service;
 
 /// What a state says of its layout in its cell's object.
 const LAYOUT: &str = "STATE_LAYOUT_OF_";
-/// Offset of the first method in a vtable, in bytes: behind drop glue, size and alignment.
-const FIRST_METHOD: u64 = 24;
 
 /// Which cell or service needs one of some cells, as the end of a sentence.
 pub(crate) fn caller<'s>(world: &World, goes: &[String], services: impl IntoIterator<Item = &'s Service>) -> Option<String> {
@@ -23,22 +21,20 @@ pub(crate) fn caller<'s>(world: &World, goes: &[String], services: impl IntoIter
     services.into_iter().find(serves).map(|service| format!("service {} is implemented by it", service.name))
 }
 
-/// What the database holds of some cells: a slot bound to one, a value of one of their types.
-pub(crate) fn holder(world: &World, goes: &[String]) -> Option<String> {
+/// What the database holds of some cells: a slot bound to one, a value of one of their types, unless values move to other types.
+pub(crate) fn holder(world: &World, goes: &[String], values_move: bool) -> Option<String> {
     if goes.is_empty() {
         return None;
     }
     let is_gone = |id: CellId| goes.iter().any(|name| name == world.graph.cell(id).name);
     let mut found = None;
     state_db::slots(|slot| {
-        let method = (slot.vtable as u64 + FIRST_METHOD) as *const u64;
-        // SAFETY: the vtable of an object in a slot, whose trait has a method: it is called through it.
-        let function = world.graph.behind_thunk(unsafe { method.read() });
+        let function = world.graph.behind_thunk(slot.first_method());
         if found.is_none() && world.graph.locate(function).is_some_and(|located| is_gone(located.cell)) {
             found = Some(format!("slot {} is bound to it", slot.name));
         }
     });
-    let layouts = layouts(world, goes);
+    let layouts = if values_move { Vec::new() } else { layouts(world, goes) };
     state_db::entries(|entry| {
         if found.is_none() && layouts.contains(&entry.layout) {
             found = Some(format!("entry {} holds a value of one of its types", entry.name));

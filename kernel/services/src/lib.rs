@@ -6,12 +6,17 @@
 //! delias_revoke_NAME()                  -> Result<(), String>     undoes that, or says why not and leaves it as it was
 //! ```
 //! 1. One without the second symbol is there until the machine is off.
-//! 2. Both run in the task that asks, and never under the lock of the world: they may look at cells themselves.
+//! 2. Neither runs under the lock of the world: they may look at cells themselves. Once tasks run, each is called in a task of its
+//!    own, and is waited for no longer than ten seconds.
 //! 3. The list lies in the world of cells, for it is part of what runs, and of its id.
 #![no_std]
 #![allow(unsafe_code, reason = "calls services by the addresses of their symbols")]
 
 extern crate alloc;
+
+mod apart;
+
+pub use apart::apart;
 
 use alloc::string::{String, ToString};
 use loader::{World, with_world};
@@ -20,7 +25,7 @@ use manifest::Service;
 type Bind = extern "Rust" fn(parameters: &str) -> Result<(), String>;
 type Revoke = extern "Rust" fn() -> Result<(), String>;
 
-/// Binds a service and notes in the list how that ended.
+/// Binds a service and notes in the list how that ended. What one that fails has left half done is undone, as far as it can do that.
 ///
 /// # Errors
 /// What the implementation says, or that there is none.
@@ -30,29 +35,63 @@ pub fn bind(service: &Service) -> Result<(), String> {
         let bind = unsafe { core::mem::transmute::<usize, Bind>(address) };
         caught(|| bind(&service.parameters))
     });
+    if done.is_err() {
+        // How that ends changes nothing about the failure.
+        let _ = undo(service);
+    }
     note(service, done.as_ref().err());
     done.inspect(|()| log::info!("service {} is bound", service.name))
 }
 
-/// Ends a service and notes that in the list; one that was left out is ended already.
+/// Binds a service in a task of its own, so that one that hangs is not waited for; see [`bind`].
 ///
 /// # Errors
-/// What the implementation says, or that it cannot be ended; it is still bound then.
+/// As [`bind`], and after ten seconds.
+pub fn bind_apart(service: &Service) -> Result<(), String> {
+    let work = service.clone();
+    let done = apart(&service.name, move || bind(&work));
+    note(service, done.as_ref().err());
+    done
+}
+
+/// Ends a service, in a task of its own, and notes that in the list. Of one that was left out, what may be there goes.
+///
+/// # Errors
+/// What the implementation says, or that it cannot be ended; it is still bound then, unless nobody knows.
 pub fn revoke(service: &Service) -> Result<(), String> {
-    if !with_world(|world| is_bound(world, service)).map_err(|error| error.to_string())? {
-        return Ok(());
+    let is_bound = with_world(|world| is_bound(world, service)).map_err(|error| error.to_string())?;
+    let work = service.clone();
+    let done = apart(&service.name, move || Ok(undo(&work)));
+    match done {
+        Ok(done) if is_bound => done?,
+        // It had left nothing, or what it had left is gone.
+        Ok(_) => return Ok(()),
+        Err(failed) => {
+            // Nobody knows how far it came: it counts as ended, so that whoever wanted that binds it again.
+            note(service, Some(&failed));
+            return Err(failed);
+        }
     }
-    let address = symbol(&service.revocation())?;
-    // SAFETY: the symbol's name says that it is a `Revoke`; the address is its thunk.
-    let revoke = unsafe { core::mem::transmute::<usize, Revoke>(address) };
-    unwind::catch(revoke).unwrap_or_else(|failed| {
-        // Nobody knows how far it came: it counts as ended, so that whoever wanted that binds it again.
-        note(service, Some(&failed.to_string()));
-        Err(failed.to_string())
-    })?;
     note(service, Some(&"it has been ended".to_string()));
     log::info!("service {} is ended", service.name);
     Ok(())
+}
+
+/// Ends what is left of a service that is on no list.
+///
+/// # Errors
+/// What the implementation says: mostly that nothing is left.
+pub fn clear(service: &Service) -> Result<(), String> {
+    let work = service.clone();
+    apart(&service.name, move || undo(&work))
+}
+
+/// Calls what ends a service.
+fn undo(service: &Service) -> Result<(), String> {
+    let address = symbol(&service.revocation())?;
+    // SAFETY: the symbol's name says that it is a `Revoke`; the address is its thunk.
+    let revoke = unsafe { core::mem::transmute::<usize, Revoke>(address) };
+    revoke()
 }
 
 fn is_bound(world: &World, service: &Service) -> bool {

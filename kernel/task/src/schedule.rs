@@ -2,7 +2,7 @@
 
 use crate::{
     record::{Status, Task, TaskRef},
-    table::{MOST, Tasks},
+    table::{MOST, TASKS, Tasks},
     watch::tell_of_failure,
 };
 use alloc::boxed::Box;
@@ -38,7 +38,7 @@ pub trait Scheduler: Send + Sync {
     fn slice_ns(&self, task: TaskRef) -> u64;
 }
 
-/// Lets another policy decide, which takes over all tasks that the one before has queued; how many those were.
+/// Lets another policy decide, which is given all tasks that are ready, whatever the one before knows of them; how many those are.
 ///
 /// # Errors
 /// There is no slot `scheduler`, or the new policy panics or faults; then the one before decides on.
@@ -48,26 +48,39 @@ pub fn use_scheduler(next: &'static dyn Scheduler) -> Result<usize, UseError> {
     let before = platform::irq_save();
     // Whoever is inside of a slot goes on with the object that it entered.
     let done = slot.call(|old| {
-        let mut moved = 0;
         // SAFETY: what stands in a slot is `'static`.
         let old: &'static dyn Scheduler = unsafe { core::mem::transmute::<&dyn Scheduler, &'static dyn Scheduler>(old) };
         slot.rebind(next)?;
+        // What the old one has queued it would give again when it decides again. A wrong one could give something for ever.
         let queued = |cpu| unwind::catch(|| old.pick(cpu)).ok().flatten();
-        for cpu in 0..layout::CPUS as u32 {
-            // A wrong policy could give the same one for ever.
-            for task in core::iter::from_fn(|| queued(cpu)).take(MOST) {
-                if let Err(caught) = unwind::catch(|| next.ready(cpu, task, Why::Preempted)) {
-                    slot.rebind(old)?;
-                    let _ = unwind::catch(|| old.ready(cpu, task, Why::Preempted));
-                    return Err(UseError::Failed(caught.into()));
-                }
-                moved += 1;
-            }
-        }
-        Ok(moved)
+        let left = (0..layout::CPUS as u32).flat_map(|cpu| core::iter::from_fn(move || queued(cpu))).take(MOST);
+        left.for_each(drop);
+        hand_over(next).inspect_err(|_| {
+            let _ = slot.rebind(old);
+            // It has lost its tasks; what it does not take now, the mechanism finds.
+            let _ = hand_over(old);
+        })
     });
     platform::irq_restore(before);
     done.unwrap_or(Err(UseError::Closed))
+}
+
+/// Gives a policy all tasks that are ready; how many those are.
+fn hand_over(to: &dyn Scheduler) -> Result<usize, UseError> {
+    let cpu = platform::cpu().cpu;
+    let (mut moved, mut failed) = (0, None);
+    TASKS.with(|tasks| {
+        tasks.table.for_each(|task, record| {
+            if failed.is_some() || record.status.load(Ordering::Acquire) != Status::Ready as u32 {
+                return;
+            }
+            match unwind::catch(|| to.ready(cpu, task, Why::Preempted)) {
+                Ok(()) => moved += 1,
+                Err(caught) => failed = Some(caught),
+            }
+        });
+    })?;
+    failed.map_or(Ok(moved), |caught| Err(UseError::Failed(caught.into())))
 }
 
 /// The address that the first method of the deciding policy is called by: what says whose it is.
@@ -75,8 +88,7 @@ pub fn scheduler_method() -> Option<u64> {
     let mut found = None;
     state_db::slots(|slot| {
         if slot.name == SLOT {
-            // SAFETY: the vtable of an object of a trait with methods: behind drop glue, size and alignment comes the first.
-            found = Some(unsafe { (slot.vtable as *const u64).add(FIRST_METHOD).read() });
+            found = Some(slot.first_method());
         }
     });
     found
@@ -98,8 +110,6 @@ pub enum UseError {
 
 /// The slot that policies stand in.
 pub(crate) const SLOT: &str = "scheduler";
-/// Words of a vtable before its first method.
-const FIRST_METHOD: usize = 3;
 /// The slice where no policy says otherwise, in nanoseconds.
 pub(crate) const DEFAULT_SLICE_NS: u64 = 10_000_000;
 /// A ready task that has not run for this long is run by the watchdog, in nanoseconds.

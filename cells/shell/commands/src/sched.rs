@@ -85,7 +85,10 @@ fn put_in_place(call: &mut Call<'_>, name: &str) -> Result<Done, Failure> {
     }
     // SAFETY: the symbol's name says that it is a `Give`; the address is its thunk.
     let give = unsafe { core::mem::transmute::<usize, Give>(loader::symbol(&format!("{GIVES}{name}"))?) };
-    let policy = give().map_err(|why| Failure::new(format_args!("{name} gives no policy: {why}")))?;
+    let policy = services::apart(name, give).map_err(|why| {
+        relieve(name);
+        Failure::new(format_args!("{name} gives no policy: {why}"))
+    })?;
     let moved = match task::use_scheduler(policy) {
         Ok(moved) => moved,
         Err(why) => {
@@ -93,7 +96,15 @@ fn put_in_place(call: &mut Call<'_>, name: &str) -> Result<Done, Failure> {
             return Err(Failure::new(format_args!("{name} does not take over: {why}")));
         }
     };
-    writeln!(call.out, "{name} decides now; {moved} ready task{} moved to it", if moved == 1 { " has" } else { "s have" })?;
+    if call.has("--json") {
+        json::object(call.out, |o| {
+            o.field("decides", name)?;
+            o.field("moved", moved)
+        })?;
+        writeln!(call.out)?;
+    } else {
+        writeln!(call.out, "{name} decides now; {moved} ready task{} moved to it", if moved == 1 { " has" } else { "s have" })?;
+    }
     // Whoever decided before has nothing to decide on any more.
     let old = all.iter().find(|(_, cell)| before.as_ref() == Some(cell));
     if let Some((old, _)) = old {
@@ -104,10 +115,10 @@ fn put_in_place(call: &mut Call<'_>, name: &str) -> Result<Done, Failure> {
 
 /// Lets a policy that decides no more give its state back, if it can.
 fn relieve(name: &str) {
-    let Ok(address) = loader::symbol(&format!("{}{name}", RELIEVES)) else { return };
+    let Ok(address) = loader::symbol(&format!("{RELIEVES}{name}")) else { return };
     // SAFETY: the symbol's name says that it is a `Relieve`; the address is its thunk.
     let relieve = unsafe { core::mem::transmute::<usize, Relieve>(address) };
-    if let Err(why) = relieve() {
+    if let Err(why) = services::apart(name, relieve) {
         log::warn!("scheduling policy {name} keeps its state: {why}");
     }
 }

@@ -21,8 +21,7 @@ fn services(call: &mut Call<'_>) -> Result<Done, Failure> {
         ["start", guest, parameters] => return started(call, guest, parameters),
         ["stop", guest] => {
             offers::stop(guest)?;
-            writeln!(call.out, "service {guest} is ended")?;
-            return Ok(Done::Now);
+            return told(call, guest, "ended");
         }
         _ => return Err(Failure::new(format_args!("expected `services`, `services start GUEST [PARAMETERS]` or `services stop GUEST`"))),
     }
@@ -33,7 +32,16 @@ fn services(call: &mut Call<'_>) -> Result<Done, Failure> {
 
 fn started(call: &mut Call<'_>, guest: &str, parameters: &str) -> Result<Done, Failure> {
     offers::start(guest, parameters)?;
-    writeln!(call.out, "service {guest} is started")?;
+    told(call, guest, "started")
+}
+
+fn told(call: &mut Call<'_>, guest: &str, what: &str) -> Result<Done, Failure> {
+    if call.has("--json") {
+        json::object(call.out, |o| o.field(what, guest))?;
+        writeln!(call.out)?;
+    } else {
+        writeln!(call.out, "service {guest} is {what}")?;
+    }
     Ok(Done::Now)
 }
 

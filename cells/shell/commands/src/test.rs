@@ -62,14 +62,16 @@ fn main(start: usize) -> i32 {
     for (name, address) in &all {
         // SAFETY: the symbol's name says that it is a `Test`; the address is its thunk.
         let test = unsafe { core::mem::transmute::<usize, Test>(*address) };
+        // Before it runs: one that hangs is known by it.
+        console::print!("{cell}::{name} ... ");
         match unwind::catch(test) {
-            Ok(()) => console::println!("ok    {cell}::{name}"),
+            Ok(()) => console::println!("ok"),
             Err(caught) if caught.failure == unwind::Failure::Killed => return 1,
             Err(caught) => {
                 failed += 1;
                 let place = with_world(|world| world.name_failure(&caught)).ok().flatten();
                 let place = place.map_or_else(String::new, |place| format!(", in {}", place.function));
-                console::println!("FAILED {cell}::{name}: {caught}{place}");
+                console::println!("FAILED: {caught}{place}");
             }
         }
     }
