@@ -7,6 +7,7 @@ use crate::workbench::Workbench;
 use anyhow::{Context, Result, bail, ensure};
 use bundle::{Bundle, Verdict};
 use delias::diff;
+use delias::guest::Wishes;
 use delias::qemu::{Machine, variable};
 use delias::session::Session;
 use delias::update;
@@ -381,7 +382,7 @@ fn one_cell(bench: &Bench) -> Result<()> {
     ensure!(voyage.session.succeeds("cells --verify")?, "cells --verify failed");
     // What runs now was never built as a whole: the host puts it together, and the rest is the difference.
     let mut channel = voyage.session.channel()?;
-    let bundle = update::difference(&workbench.project, &mut channel, &image)?.context("nothing differs")?;
+    let bundle = update::difference(&workbench.project, &mut channel, &image, &Wishes::default())?.context("nothing differs")?;
     let names: Vec<&str> = bundle.changes.iter().map(|change| change.name.as_str()).collect();
     equal("what is left", names, vec!["app_subject", "measure"])?;
     channel.offer(&bundle.write()?)?;

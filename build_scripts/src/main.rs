@@ -42,6 +42,8 @@ enum Commands {
         /// Apply it at once; the variable APPLY=1 says the same
         #[arg(long)]
         apply: bool,
+        #[command(flatten)]
+        wishes: guest::Wishes,
     },
     /// Build, offer and apply whenever a source is saved
     Watch,
@@ -61,12 +63,16 @@ enum Commands {
         #[arg(short)]
         output: Option<PathBuf>,
     },
-    /// Say what differs between two builds, and what that means for a system that runs the first
+    /// Say what differs between two builds, and what that means for a system that runs the first; without folders, between the system that
+    /// runs, with its guests, and the tree
     Diff {
         /// The build folder of what runs
-        old: PathBuf,
+        #[arg(requires = "new")]
+        old: Option<PathBuf>,
         /// The build folder of what is to run
-        new: PathBuf,
+        new: Option<PathBuf>,
+        #[command(flatten)]
+        wishes: guest::Wishes,
         /// Print one JSON value
         #[arg(long)]
         json: bool,
@@ -149,7 +155,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Commands::Attend { parent, program } = &arguments.command {
         qemu::attend(*parent, program)?;
     }
-    if let Commands::Diff { old, new, json, output } = &arguments.command {
+    if let Commands::Diff { old: Some(old), new: Some(new), json, output, .. } = &arguments.command {
         return diff::run(old, new, *json, output.as_deref());
     }
     match &arguments.command {
@@ -205,10 +211,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             image::build(&project)?;
             boot::exec(&project.build("delias"), &project.build(""), Some("bench update".to_owned()), true)
         }
-        Commands::Offer { apply } => {
+        Commands::Diff { json, output, wishes, .. } => update::show(&project, &wishes, json, output.as_deref()),
+        Commands::Offer { apply, wishes } => {
             let asked = qemu::variable("APPLY");
             ensure!(matches!(asked.as_deref(), None | Some("0" | "1")), "APPLY is {}, expected 0 or 1", asked.unwrap_or_default());
-            update::run(&project, apply || asked.as_deref() == Some("1"))
+            update::run(&project, &wishes, apply || asked.as_deref() == Some("1"))
         }
         Commands::Watch => watch::run(&project),
         Commands::Voyage { from } => voyage::run(&project, from),
@@ -245,7 +252,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", sdk::make(&project)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } | Commands::Doctor | Commands::Gdb { .. } | Commands::Diff { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push(_) => unreachable!("it never gets here"),
+        Commands::Attend { .. } | Commands::Doctor | Commands::Gdb { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push(_) => unreachable!("it never gets here"),
     }
 }
 

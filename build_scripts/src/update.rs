@@ -6,13 +6,14 @@
 use crate::builds::hex;
 use crate::channel::Channel;
 use crate::diff::{self, report};
+use crate::guest::Wishes;
 use crate::image::{self, Image};
 use crate::project::Project;
 use crate::session::json_lines;
 use crate::{ask, builds, guest};
 use anyhow::{Context, Result, bail};
 use bundle::{Bundle, Verdict};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -28,10 +29,10 @@ pub fn connect(project: &Project) -> Result<Channel> {
 ///
 /// # Errors
 /// What runs is no build that was kept.
-pub fn difference(project: &Project, channel: &mut Channel, target: &Image) -> Result<Option<Bundle>> {
+pub fn difference(project: &Project, channel: &mut Channel, target: &Image, wishes: &Wishes) -> Result<Option<Bundle>> {
     let state = channel.state()?;
     let running = hex(state.base_id);
-    let wishes = guest::Wishes::from_environment(&state)?;
+    let wishes = wishes.with_variables(&state)?;
     if running == target.id && wishes.drop.is_empty() {
         return Ok(None);
     }
@@ -102,18 +103,34 @@ fn short(id: &str) -> &str {
 ///
 /// # Errors
 /// The tree does not build, or the system does not take the offer; then it runs on as it is.
-pub fn run(project: &Project, apply: bool) -> Result<ExitCode> {
+pub fn run(project: &Project, wishes: &Wishes, apply: bool) -> Result<ExitCode> {
     let mut channel = connect(project)?;
     let image = image::build(project)?;
-    offer(project, &mut channel, &image, apply)
+    offer(project, &mut channel, &image, wishes, apply)
+}
+
+/// Builds, and shows what differs from what runs; nothing is offered. The status is 1 if it would be refused.
+///
+/// # Errors
+/// The tree does not build, no system runs, or a guest cannot be carried along.
+pub fn show(project: &Project, wishes: &Wishes, json: bool, output: Option<&Path>) -> Result<ExitCode> {
+    let mut channel = connect(project)?;
+    let image = image::build(project)?;
+    match difference(project, &mut channel, &image, wishes)? {
+        Some(bundle) => diff::show(&bundle, json, output),
+        None => {
+            println!("nothing differs: {} runs", short(&image.id));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// Offers what differs between what runs and an image that was built.
 ///
 /// # Errors
 /// As [`run`].
-pub fn offer(project: &Project, channel: &mut Channel, image: &Image, apply: bool) -> Result<ExitCode> {
-    let Some(bundle) = difference(project, channel, image)? else {
+pub fn offer(project: &Project, channel: &mut Channel, image: &Image, wishes: &Wishes, apply: bool) -> Result<ExitCode> {
+    let Some(bundle) = difference(project, channel, image, wishes)? else {
         channel.withdraw()?;
         println!("nothing differs: {} runs, and nothing is offered", short(&image.id));
         return Ok(ExitCode::SUCCESS);

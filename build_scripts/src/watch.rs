@@ -2,6 +2,7 @@
 //!
 //! It says how long each part took. The time from save to running has the compiler's own in it, which is shown apart.
 
+use crate::guest::Wishes;
 use crate::image;
 use crate::project::Project;
 use crate::update;
@@ -53,7 +54,7 @@ fn turn(project: &Project, saved: Instant) -> Result<()> {
     let image = image::build(project)?;
     let built = saved.elapsed();
     let mut channel = update::connect(project)?;
-    let Some(bundle) = update::difference(project, &mut channel, &image)? else {
+    let Some(bundle) = update::difference(project, &mut channel, &image, &Wishes::default())? else {
         println!("nothing differs");
         return Ok(());
     };

@@ -51,10 +51,17 @@ use std::thread;
 /// # Errors
 /// As [`between`], or the file cannot be written.
 pub fn run(old: &Path, new: &Path, json: bool, output: Option<&Path>) -> Result<ExitCode> {
-    let bundle = between(old, new)?;
+    show(&between(old, new)?, json, output)
+}
+
+/// Prints a difference, and writes it to a file if one is named. The status is 1 if it cannot be applied.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn show(bundle: &Bundle, json: bool, output: Option<&Path>) -> Result<ExitCode> {
     match json {
-        true => println!("{}", report::json(&bundle)),
-        false => println!("{}", report::Summary(&bundle)),
+        true => println!("{}", report::json(bundle)),
+        false => println!("{}", report::Summary(bundle)),
     }
     if let Some(output) = output {
         fs::write(output, bundle.write()?).with_context(|| format!("cannot write {}", output.display()))?;

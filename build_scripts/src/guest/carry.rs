@@ -15,30 +15,33 @@ use bundle::{Data, Verdict};
 use std::path::{Path, PathBuf};
 
 /// What a person wants of guests that are in the way.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Wishes {
-    /// These are unloaded in the same update.
+    /// Unload this guest in the same update; the variable DROP names some
+    #[arg(long, value_name = "GUEST")]
     pub drop: Vec<String>,
-    /// For these the cells that they use stay as they are.
+    /// Keep for this guest what it uses of the base as it is; the variable PIN names some
+    #[arg(long, value_name = "GUEST")]
     pub pin: Vec<String>,
 }
 
 impl Wishes {
-    /// Those of the variables `DROP` and `PIN`.
+    /// These, and those of the variables `DROP` and `PIN`.
     ///
     /// # Errors
     /// There is no such guest.
-    pub fn from_environment(state: &wire::State) -> Result<Wishes> {
-        let names = |variable: &str| -> Result<Vec<String>> {
+    pub fn with_variables(&self, state: &wire::State) -> Result<Wishes> {
+        let names = |variable: &str, given: &[String]| -> Result<Vec<String>> {
             let text = qemu::variable(variable).unwrap_or_default();
-            let names: Vec<String> = text.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let more = text.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned);
+            let names: Vec<String> = given.iter().cloned().chain(more).collect();
             if let Some(unknown) = names.iter().find(|name| !state.guests.contains(name)) {
                 let there = if state.guests.is_empty() { "none".to_owned() } else { state.guests.join(", ") };
                 bail!("{variable} names guest {unknown}, which is not there; there are: {there}");
             }
             Ok(names)
         };
-        Ok(Wishes { drop: names("DROP")?, pin: names("PIN")? })
+        Ok(Wishes { drop: names("DROP", &self.drop)?, pin: names("PIN", &self.pin)? })
     }
 }
 

@@ -42,14 +42,12 @@ fn list(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
         writeln!(call.out, "{:22} refused: {}", refused.cell, refused.why)?;
     }
     write!(call.out, "{} cells, running {:.12}", world.graph.count(), Id(&world.running_id))?;
-    match world.guests.as_slice() {
-        [] => writeln!(call.out)?,
-        guests => {
-            write!(call.out, ", which is the base and {} guest{}:", guests.len(), if guests.len() == 1 { "" } else { "s" })?;
-            guests.iter().try_for_each(|guest| write!(call.out, " {}", guest.name))?;
-            writeln!(call.out)?;
-        }
+    let base = identity::known(world).base;
+    if base != world.running_id {
+        write!(call.out, ": {:.12}+{}", Id(&base), world.guests.len())?;
+        world.guests.iter().try_for_each(|guest| write!(call.out, " {}", guest.name))?;
     }
+    writeln!(call.out)?;
     Ok(())
 }
 
@@ -60,6 +58,7 @@ fn list_json(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     json::object(call.out, |o| {
         o.field("boot_id", json::Text(Id(&world.archive.manifest.image_id)))?;
         o.field("running_id", json::Text(Id(&world.running_id)))?;
+        o.field("base_id", json::Text(Id(&identity::known(world).base)))?;
         o.array("guests", |list| world.guests.iter().try_for_each(|guest| list.item(guest.name.as_str())))?;
         o.object("nano_core", |o| o.field("bytes_in_use", nano_core))?;
         o.array("cells", |list| {

@@ -1,0 +1,145 @@
+//! Guests under a base that changes.
+
+use super::{Outside, append};
+use crate::bench::{Bench, cell_names, contains, equal, nothing_old};
+use crate::workbench::Workbench;
+use anyhow::{Result, ensure};
+use delias::qemu::Machine;
+use delias::session::Session;
+use serde_json::json;
+
+/// From an empty folder with the SDK alone: an app with a dependency, a service with a state entry and a scheduler are pushed,
+/// updated, taken back and unloaded under load; then the base is updated under all three.
+pub fn three(bench: &Bench) -> Result<()> {
+    const CONSOLE: &str = "cells/console/interface/src/lib.rs";
+    let mut workbench = Workbench::open(&bench.project)?;
+    let (_, folder) = workbench.build()?;
+    let outside = Outside::new(&workbench.project)?;
+    let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
+    let _known = outside.meet(&workbench.project, &session)?;
+    let (tool, root, work) = (workbench.project.build("delias"), workbench.project.root.clone(), outside.work());
+    for line in ["run count &", "run count &", "run spin &"] {
+        session.run(line)?;
+    }
+    for (name, kind) in [("hey", "app"), ("ticker", "service"), ("fair", "scheduler")] {
+        outside.succeeds(&work, &["new", name, "--kind", kind])?;
+    }
+    append(&work.join("hey/Cargo.toml"), "itoa = \"1\"\n")?;
+    append(&work.join("hey/src/lib.rs"), "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n")?;
+    for (name, run) in [("hey", ""), ("ticker", "20"), ("fair", "")] {
+        outside.succeeds(&work.join(name), &["push", "--run", run])?;
+    }
+    let pushed = session.json("cells --json")?["running_id"].clone();
+    for name in ["hey", "ticker", "fair"] {
+        append(&work.join(name).join("src/lib.rs"), "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n")?;
+        contains(&outside.succeeds(&work.join(name), &["push"])?, "applied")?;
+    }
+    let newer = session.json("cells --json")?["running_id"].clone();
+    contains(&session.run("rollback 3")?, "3 updates taken back")?;
+    equal("the id", &session.json("cells --json")?["running_id"], &pushed)?;
+    for name in ["hey", "ticker", "fair"] {
+        contains(&outside.succeeds(&work.join(name), &["push"])?, "applied")?;
+    }
+    equal("the id", &session.json("cells --json")?["running_id"], &newer)?;
+    contains(&session.run("sched")?, "fair             fair             decides")?;
+
+    workbench.begin();
+    let text = workbench.read(CONSOLE)?;
+    workbench.write(CONSOLE, &format!("{text}\n/// More.\n#[inline(never)]\npub fn more() -> u64 {{\n    7\n}}\n"))?;
+    let said = outside.run_tool(&tool, &root, &["offer", "--apply"], &[])?;
+    workbench.undo()?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&said.out, "applied")?;
+    equal("the guests", &session.json("cells --json")?["guests"], &json!(["fair", "hey", "ticker"]))?;
+    contains(&session.run("sched")?, "fair             fair             decides")?;
+    contains(&session.run("services")?, "ticker           ticker           bound; 20")?;
+    contains(&session.run("run hey you")?, "Hello, you.")?;
+    ensure!(session.succeeds("reseat --all")?, "reseat --all failed: {}", session.transcript());
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    for line in ["sched use round_robin", "services stop ticker", "unload hey", "unload ticker", "unload fair"] {
+        ensure!(session.succeeds(line)?, "`{line}` fails: {}", session.transcript());
+    }
+    equal("the guests", &session.json("cells --json")?["guests"], &json!([]))?;
+    equal("apps that still run", session.run("ps")?.matches("count").count(), 2)?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    nothing_old(&mut session)
+}
+
+/// An update of the base carries guests along, built again for it; one that does not build stops it, and can be dropped.
+pub fn carried(bench: &Bench) -> Result<()> {
+    const CONSOLE: &str = "cells/console/interface/src/lib.rs";
+    let mut workbench = Workbench::open(&bench.project)?;
+    let (_, folder) = workbench.build()?;
+    let mut outside = Outside::new(&workbench.project)?;
+    let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
+    let _known = outside.meet(&workbench.project, &session)?;
+    let (tool, root, work) = (workbench.project.build("delias"), workbench.project.root.clone(), outside.work());
+    let offer = |outside: &Outside, variables: &[(&str, &str)]| outside.run_tool(&tool, &root, &["offer", "--apply"], variables);
+    outside.succeeds(&work, &["new", "visitor"])?;
+    outside.succeeds(&work.join("visitor"), &["push"])?;
+    session.run("run count &")?;
+    let before = session.json("cells --json")?["running_id"].clone();
+
+    workbench.begin();
+    let text = workbench.read(CONSOLE)?;
+    workbench.write(CONSOLE, &format!("{text}\n/// More.\n#[inline(never)]\npub fn more() -> u64 {{\n    7\n}}\n"))?;
+    let said = offer(&outside, &[])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&said.out, "applied")?;
+    let after = session.json("cells --json")?;
+    ensure!(after["running_id"] != before, "the base is as it was");
+    equal("the guests", &after["guests"], &json!(["visitor"]))?;
+    contains(&session.run("run visitor you")?, "Hello, you.")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    // The SDK is of another image now, and says so with both ids.
+    append(&work.join("visitor/src/lib.rs"), "\n/// New.\npub fn new() {}\n")?;
+    outside.fails(&work.join("visitor"), &["push"], "this SDK is of image")?;
+
+    // A guest of the new base, which does not compile against the next one.
+    outside.renew(&workbench.project)?;
+    let caller = work.join("caller");
+    outside.succeeds(&work, &["new", "caller"])?;
+    append(&caller.join("src/lib.rs"), "\n/// Calls.\npub fn call() -> u64 {\n    console::more()\n}\n")?;
+    outside.succeeds(&caller, &["push"])?;
+    let before = session.json("cells --json")?;
+    equal("the guests", &before["guests"], &json!(["caller", "visitor"]))?;
+    workbench.undo()?;
+    let said = offer(&outside, &[])?;
+    ensure!(!said.succeeded, "a guest that does not build is passed over: {}", said.out);
+    contains(&said.errors, "guest caller cannot be carried along, and nothing was changed")?;
+    equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
+    contains(&offer(&outside, &[("DROP", "nobody")])?.errors, "DROP names guest nobody, which is not there")?;
+    contains(&offer(&outside, &[("PIN", "nobody")])?.errors, "PIN names guest nobody, which is not there")?;
+
+    // What it uses of the base can be kept for it, over several updates.
+    let said = offer(&outside, &[("PIN", "caller")])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    let pinned = session.json("cells --json")?;
+    equal("the guests", &pinned["guests"], &before["guests"])?;
+    ensure!(cell_names(&pinned).contains(&"caller::console".to_owned()), "the old console is not kept");
+    contains(&session.run("run caller you")?, "Hello, you.")?;
+    ensure!(session.succeeds("reseat --all")?, "reseat --all fails: {}", session.transcript());
+    workbench.begin();
+    let text = workbench.read(CONSOLE)?;
+    workbench.write(CONSOLE, &format!("{text}\n/// Other.\n#[inline(never)]\npub fn other() -> u64 {{\n    8\n}}\n"))?;
+    let said = offer(&outside, &[])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&said.errors, "keeping for guest caller")?;
+    contains(&session.run("run caller you")?, "Hello, you.")?;
+    contains(&session.run("run visitor you")?, "Hello, you.")?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    workbench.undo()?;
+    contains(&session.run("rollback 2")?, "2 updates taken back")?;
+    equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
+    let said = offer(&outside, &[("DROP", "caller")])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    equal("the guests", &session.json("cells --json")?["guests"], &json!(["visitor"]))?;
+    contains(&session.run("run visitor you")?, "Hello, you.")?;
+    contains(&session.run("rollback")?, "1 update taken back")?;
+    let after = session.json("cells --json")?;
+    equal("the guests", &after["guests"], &before["guests"])?;
+    equal("the id", &after["running_id"], &before["running_id"])?;
+    ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
+    contains(&session.run("ps")?, "count")?;
+    nothing_old(&mut session)
+}
