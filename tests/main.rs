@@ -28,11 +28,11 @@ mod workbench;
 use anyhow::{Context, Result, bail};
 use bench::{Bench, Test};
 use clap::Parser;
-use delias::project::Project;
+use delias::project::{Project, Toolchain};
 use delias::qemu::variable;
 use delias::report::Tally;
 use delias::sabotage::{self, Catcher};
-use delias::{audit, boot, host_tests, image};
+use delias::{audit, boot, cargo, host_tests, image};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
@@ -121,6 +121,12 @@ fn the_rest(project: &Project, only: &str, tally: &Tally) -> Result<()> {
         match noticed(project, sabotage) {
             Ok(by) => tally.ok(&name, &format!("{by} notices")),
             Err(error) => tally.fail(&name, &format!("{error:#}")),
+        }
+    }
+    if "documentation".contains(only) {
+        match cargo::document(project, &Toolchain::find(project)?) {
+            Ok(_) => tally.ok("documentation", "no warnings"),
+            Err(error) => tally.fail("documentation", &format!("{error:#}")),
         }
     }
     host_tests::run(project, only, tally)

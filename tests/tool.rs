@@ -95,6 +95,8 @@ fn speaks(bench: &Bench) -> Result<()> {
     contains(&text(&failed.stderr), "no such cell")?;
     contains(&text(&run(&["rollback"])?.stderr), "that can be taken back: 0")?;
     contains(&text(&run(&["nonsense"])?.stderr), "there is no command `nonsense`")?;
+    contains(&text(&run(&["diff"])?.stdout), "nothing differs")?;
+    contains(&text(&run(&["diff", "--drop", "nobody"])?.stderr), "DROP names guest nobody")?;
     // Variables of make's command line reach the tool.
     let mut make = Command::new("make");
     make.args(["update", "DROP=nobody"]).current_dir(&bench.project.root).env("XDG_RUNTIME_DIR", &rooms.home).stdin(Stdio::null());

@@ -67,7 +67,7 @@ pub(super) fn describe(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, metadata
         }));
     }
     for known in &sdk.description.crates {
-        let macros = macros.iter().map(|(name, _)| (name.as_str(), name.as_str()));
+        let macros = macros.keys().map(|name| (name.as_str(), name.as_str()));
         crates.depend(&known.name, known.depends.iter().map(|on| (on.as_str(), on.as_str())).chain(macros));
     }
     let own = metadata.resolve.root.as_deref().unwrap_or_default();
