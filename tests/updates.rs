@@ -385,9 +385,26 @@ fn one_cell(bench: &Bench) -> Result<()> {
     let bundle = update::difference(&workbench.project, &mut channel, &image, &Wishes::default())?.context("nothing differs")?;
     let names: Vec<&str> = bundle.changes.iter().map(|change| change.name.as_str()).collect();
     equal("what is left", names, vec!["app_subject", "measure"])?;
-    channel.offer(&bundle.write()?)?;
+    let offer = bundle.write()?;
+    channel.offer(&offer)?;
     contains(&voyage.session.run("update --yes")?, "applied: 2 cells changed")?;
-    equal("the id", &voyage.session.json("cells --json")?["running_id"], &json!(image.id))
+    equal("the id", &voyage.session.json("cells --json")?["running_id"], &json!(image.id))?;
+    // Whoever asks for the list meanwhile waits a moment, and is not sent away.
+    std::thread::scope(|scope| {
+        let other = scope.spawn(move || -> Result<()> {
+            for _ in 0..5 {
+                contains(&channel.run("rollback")?.text, "1 update taken back")?;
+                channel.offer(&offer)?;
+                contains(&channel.run("update --yes")?.text, "applied: 2 cells changed")?;
+            }
+            Ok(())
+        });
+        while !other.is_finished() {
+            let listed = voyage.session.run("updates")?;
+            ensure!(listed.contains("1 cell "), "the first update is not on the list: {listed}");
+        }
+        other.join().map_err(|_| anyhow::anyhow!("the other one panics"))?
+    })
 }
 
 /// New code that panics or faults is taken back by itself, whether it is an app's, the shell's own, or runs in the event kernel.

@@ -68,8 +68,9 @@ pub struct Message {
     features: Vec<String>,
     /// What the compiler has to say.
     message: Option<Diagnostic>,
-    /// Libraries that a build script wants to be linked.
+    /// Libraries that a build script wants to be linked, and where it writes to.
     linked_libs: Option<Vec<String>>,
+    out_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +96,9 @@ impl Message {
             true => "the guest".to_owned(),
             false => format!("{} {}", package_name(id), package_version(id).unwrap_or_default()),
         };
-        if let Some(library) = self.linked_libs.as_ref().and_then(|libraries| libraries.first()) {
+        // What a macro links runs in the compiler, on the host.
+        let linked = self.linked_libs.as_ref().filter(|_| self.out_dir.as_deref().is_some_and(is_ours));
+        if let Some(library) = linked.and_then(|libraries| libraries.first()) {
             return Some(format!("{} has code in C (library {library}), which no cell can link", who()));
         }
         let said = self.message.as_ref()?;
@@ -109,10 +112,9 @@ impl Message {
     /// The crate of our target that it is about, if it is about one; `own` says whose is ours, by its package id.
     pub fn library(&self, own: impl Fn(&str) -> bool) -> Option<Result<Library>> {
         let (id, target) = (self.package_id.as_ref()?, self.target.as_ref()?);
-        let ours = |path: &Path| path.components().any(|part| part.as_os_str() == TARGET);
         let with = |wanted: &str| {
             let files = self.filenames.iter().flatten();
-            files.into_iter().find(|path| ours(path) && path.extension().is_some_and(|extension| extension == wanted)).cloned()
+            files.into_iter().find(|path| is_ours(path) && path.extension().is_some_and(|extension| extension == wanted)).cloned()
         };
         let (true, Some(rlib), Some(rmeta)) = (target.is_library(), with("rlib"), with("rmeta")) else { return None };
         // Beside the metadata, which, other than the rlib, is never copied anywhere else.
@@ -133,6 +135,11 @@ impl Message {
         };
         Some(version.map(library))
     }
+}
+
+/// Whether a file is one of our target's, not of the host's.
+fn is_ours(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == TARGET)
 }
 
 /// A crate as cargo describes it.

@@ -7,9 +7,7 @@ import json
 import struct
 
 KNOWN = "@KNOWN@"
-ROW = struct.Struct("<QQQQQQIIII")  # TextRange
-TEXT_MAP_ROOT = 5  # the word of `Roots`
-OTHER = 1 | 2  # OLD_COPY, THUNKS
+LAYOUT = json.loads('@LAYOUT@')  # offsets in bytes
 
 loaded = {}  # by cell's number: file and address
 
@@ -18,14 +16,21 @@ def memory(address, length):
     return bytes(gdb.selected_inferior().read_memory(address, length))
 
 
+def word(address):
+    return struct.unpack("<Q", memory(address, 8))[0]
+
+
 def rows():
     """The rows of the map: start of the text, cell's number, copy's number."""
     gs = int(gdb.parse_and_eval("$gs_base")) & (2**64 - 1)
-    roots, = struct.unpack("<Q", memory(gs + 8, 8))
-    text_map, = struct.unpack("<Q", memory(roots + 8 * TEXT_MAP_ROOT, 8))
-    ranges, count = struct.unpack("<QQ", memory(text_map, 16))
-    for start, _, _, _, _, _, cell, copy, flags, _ in ROW.iter_unpack(memory(ranges, ROW.size * count)):
-        if flags & OTHER == 0:
+    roots = word(gs + LAYOUT["roots"])
+    text_map = word(roots + LAYOUT["text_map"])
+    ranges, count = word(text_map + LAYOUT["ranges"]), word(text_map + LAYOUT["len"])
+    text = memory(ranges, LAYOUT["row"] * count)
+    for row in range(0, len(text), LAYOUT["row"]):
+        start, = struct.unpack_from("<Q", text, row + LAYOUT["start"])
+        cell, copy, flags = (struct.unpack_from("<I", text, row + LAYOUT[name])[0] for name in ("cell", "copy", "flags"))
+        if flags & LAYOUT["no_cell"] == 0:
             yield start, cell, copy
 
 

@@ -13,11 +13,15 @@ use crate::sdk::Sdk;
 use crate::session::json_lines;
 use crate::{check, diff, doctor, running, sdk, update};
 use anyhow::{Context, Result, bail, ensure};
+use handoff::{PerCpuHead, Roots};
 use serde::Serialize;
+use serde_json::json;
+use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
+use unwind::{OLD_COPY, THUNKS, TextMap, TextRange};
 
 /// The debugger.
 const GDB: &str = "gdb";
@@ -53,7 +57,8 @@ pub fn run(project: Option<&Project>, arguments: &[std::ffi::OsString]) -> Resul
     let mut asked = Asked { folder, known: known.clone(), id: String::new(), text: String::new() };
     asked.ask(project, &socket)?;
     let script = asked.folder.join("gdb.py");
-    replace(&script, SCRIPT.replace("@KNOWN@", &known.display().to_string()).as_bytes())?;
+    let text = SCRIPT.replace("@KNOWN@", &known.display().to_string()).replace("@LAYOUT@", &layout().to_string());
+    replace(&script, text.as_bytes())?;
     let mut command = Command::new(GDB);
     command.args(["-q", "-ex", "set confirm off", "-ex", "set pagination off", "-ex", "set architecture i386:x86-64", "-ex", "set language rust"]);
     for (from, to) in places(project)? {
@@ -91,6 +96,22 @@ struct Asked {
     id: String,
     /// The list of cells, as it was last shown.
     text: String,
+}
+
+/// Where the script finds the map of text, from the CPU's private area on.
+fn layout() -> serde_json::Value {
+    json!({
+        "roots": offset_of!(PerCpuHead, roots),
+        "text_map": offset_of!(Roots, text_map),
+        "ranges": offset_of!(TextMap, ranges),
+        "len": offset_of!(TextMap, len),
+        "row": size_of::<TextRange>(),
+        "start": offset_of!(TextRange, start),
+        "cell": offset_of!(TextRange, cell),
+        "copy": offset_of!(TextRange, copy),
+        "flags": offset_of!(TextRange, flags),
+        "no_cell": OLD_COPY | THUNKS,
+    })
 }
 
 impl Asked {

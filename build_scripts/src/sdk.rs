@@ -230,7 +230,18 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
             continue;
         }
         copy(&library.rmeta, &format!("lib/{file}"))?;
-        crates.push(Crate { name: library.name.clone(), package: library.package.clone(), version: library.version.clone(), own: library.own, rmeta: file, source: package(&root, library, &cells, image)?, edition: library.edition.clone(), features: library.features.clone(), depends: image.cells.iter().find(|cell| cell.name == library.name).map(|cell| cell.depends.clone()).unwrap_or_default() });
+        let depends = image.cells.iter().find(|cell| cell.name == library.name).map(|cell| cell.depends.clone()).unwrap_or_default();
+        crates.push(Crate {
+            name: library.name.clone(),
+            package: library.package.clone(),
+            version: library.version.clone(),
+            own: library.own,
+            rmeta: file,
+            source: package(&root, library, &cells, &depends)?,
+            edition: library.edition.clone(),
+            features: library.features.clone(),
+            depends,
+        });
     }
     crates.sort_by(|a, b| a.name.cmp(&b.name));
     for macros in &artifacts.macros {
@@ -259,17 +270,17 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
 
 /// Writes a crate as a package that can be named in a manifest: its sources, and a manifest that has the image's crates for
 /// dependencies, so that an editor finds its way through them. Where its first source file lies in it.
-fn package(root: &Path, library: &Library, all: &[&Library], image: &Image) -> Result<PathBuf> {
+fn package(root: &Path, library: &Library, all: &[&Library], depends: &[String]) -> Result<PathBuf> {
     let folder = root.join("crates").join(&library.name);
     let sources = library.source.parent().context("a source file lies nowhere")?;
     let first = Path::new("src").join(library.source.file_name().unwrap_or_default());
     copy_sources(sources, &folder.join("src"))?;
-    let depends = image.cells.iter().find(|cell| cell.name == library.name).map(|cell| cell.depends.as_slice()).unwrap_or_default();
     let depends = all.iter().filter(|other| depends.contains(&other.name) && !LIBRARY.contains(&other.name.as_str()));
     let lines: String = depends.map(|other| format!("{0} = {{ path = \"../{0}\", package = \"{1}\" }}\n", other.name, other.package)).collect();
+    let features: String = library.features.iter().filter(|feature| *feature != "default").map(|feature| format!("{feature} = []\n")).collect();
     let (name, package, version, edition) = (&library.name, &library.package, &library.version, &library.edition);
     let text = format!(
-        "# {name} as the image has it. It is not compiled again: what lies in ../../lib is used.\n[package]\nname = \"{package}\"\nversion = \"{version}\"\nedition = \"{edition}\"\npublish = false\n\n[lib]\nname = \"{name}\"\npath = \"{}\"\n\n[features]\ndefault = []\n\n[dependencies]\n{lines}",
+        "# {name} as the image has it. It is not compiled again: what lies in ../../lib is used.\n[package]\nname = \"{package}\"\nversion = \"{version}\"\nedition = \"{edition}\"\npublish = false\n\n[lib]\nname = \"{name}\"\npath = \"{}\"\n\n[features]\ndefault = []\n{features}\n[dependencies]\n{lines}",
         first.display()
     );
     let path = folder.join("Cargo.toml");

@@ -19,6 +19,10 @@ pub const SDK: &str = "DELIAS_SDK";
 /// A file cannot be written.
 pub fn try_to(arguments: &[OsString], name: &str) -> Result<bool> {
     let Some(root) = std::env::var_os(SDK).map(PathBuf::from) else { return Ok(false) };
+    // What macros and build scripts need is compiled for the host.
+    if !arguments.iter().any(|argument| argument == "--target") {
+        return Ok(false);
+    }
     let source = arguments.iter().map(Path::new).find(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let Some(source) = source.and_then(|path| path.canonicalize().ok()) else { return Ok(false) };
     let crates = root.join("crates");

@@ -42,18 +42,16 @@ pub fn builds(bench: &Bench) -> Result<()> {
     let app = work.join("my_app");
     let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
     let before = (fs::read_to_string(&manifest).context("no manifest")?, fs::read_to_string(&source).context("no source")?);
-    append(&manifest, "itoa = \"1\"\narrayvec = { version = \"0.7\", default-features = false }\n")?;
-    append(&source, "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    let mut all = arrayvec::ArrayVec::<u64, 4>::new();\n    all.push(n);\n    itoa::Buffer::new().format(all[0]).len()\n}\n")?;
+    // Macros run in the compiler, on the host: they may need what no cell can have, and what the image has otherwise.
+    package(&app.join("made"), "build = \"build.rs\"\n[lib]\nproc-macro = true\n[dependencies]\ncfg-if = \"1\"\nhashbrown = { version = \"0.14\", default-features = false }\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=m\");\n}\n", "#[proc_macro]\npub fn zero(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    cfg_if::cfg_if! { if #[cfg(target_os = \"none\")] { compile_error!(\"a macro for the target\") } }\n    hashbrown::HashMap::<u8, u8, ()>::with_hasher(()).len().to_string().parse().unwrap()\n}\n")?;
+    append(&manifest, "itoa = \"1\"\narrayvec = { version = \"0.7\", default-features = false }\nserde = { version = \"1\", default-features = false, features = [\"alloc\", \"derive\"] }\nmade = { path = \"made\" }\n")?;
+    append(&source, "\n/// Can be written.\n#[derive(serde::Serialize)]\npub struct Pair(u64, u64);\n/// None.\npub fn zero() -> u64 {\n    made::zero!()\n}\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    let mut all = arrayvec::ArrayVec::<u64, 4>::new();\n    all.push(n);\n    itoa::Buffer::new().format(all[0]).len()\n}\n")?;
     let built = outside.succeeds(&app, &["build"])?;
     let cells: BTreeSet<&str> = built.lines().filter_map(|line| line.split(' ').next()).collect();
     equal("its cells", cells, BTreeSet::from(["itoa", "my_app"]))?;
 
     for (name, lines, script) in [("wrapped", "build = \"build.rs\"\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=z\");\n}\n"), ("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n")] {
-        fs::create_dir_all(app.join(name).join("src")).context("cannot create a folder")?;
-        let text = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{lines}");
-        for (file, text) in [("Cargo.toml", text.as_str()), ("build.rs", script), ("src/lib.rs", "#![no_std]\n")] {
-            fs::write(app.join(name).join(file), text).context("cannot write a file")?;
-        }
+        package(&app.join(name), lines, script, "#![no_std]\n")?;
     }
     for (more, code, why) in [
         ("fnv = \"1\"\n", "", "fnv 1.0.7 needs `std`, which no cell has"),
@@ -62,6 +60,7 @@ pub fn builds(bench: &Bench) -> Result<()> {
         ("round = { path = \"round\" }\n", "", "cyclic package dependency"),
         ("", "\n/// Large.\npub static LARGE: [u8; 100 << 20] = [1; 100 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n", "bytes, at most"),
         ("", "\nfn one() {}\n/// Many.\npub static MANY: [fn(); 1_000_000] = [one; 1_000_000];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> fn() {\n    MANY[at]\n}\n", "relocations, at most"),
+        ("serde = { version = \"1\", default-features = false, features = [\"std\"] }\n", "", "asks for feature std of serde: the image"),
         ("hashbrown = { version = \"0.14\", default-features = false }\n", "", "two versions of one crate would be two families of types"),
         ("", "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 {\n    COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)\n}\n", "a cell may keep no state of its own"),
         ("", "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n", "delias_nowhere"),
@@ -70,6 +69,17 @@ pub fn builds(bench: &Bench) -> Result<()> {
         fs::write(&manifest, before.0.clone() + more).context("cannot write the manifest")?;
         fs::write(&source, before.1.clone() + code).context("cannot write the source")?;
         outside.fails(&app, &["build"], why)?;
+    }
+    Ok(())
+}
+
+/// A package in a folder of its name: further lines of its manifest, its build script, its source.
+fn package(folder: &Path, lines: &str, script: &str, source: &str) -> Result<()> {
+    let name = folder.file_name().context("no name")?.to_string_lossy();
+    fs::create_dir_all(folder.join("src")).context("cannot create a folder")?;
+    let text = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{lines}");
+    for (file, text) in [("Cargo.toml", text.as_str()), ("build.rs", script), ("src/lib.rs", source)] {
+        fs::write(folder.join(file), text).context("cannot write a file")?;
     }
     Ok(())
 }

@@ -150,19 +150,6 @@ fn nano_core(folder: &Path) -> Result<Vec<u8>> {
 
 /// The cells whose object or key differs, with nothing said of them yet.
 fn changes(base: &Files, target: &Files) -> Vec<Change> {
-    let change = |what, name: &str| Change {
-        what,
-        name: name.to_owned(),
-        version: String::new(),
-        base_hash: [0; 32],
-        object_hash: [0; 32],
-        object: Vec::new(),
-        reasons: Vec::new(),
-        follow: Vec::new(),
-        not_followed: Vec::new(),
-        along: Vec::new(),
-        own: false,
-    };
     let mut changes = Vec::new();
     for (index, cell) in target.manifest.cells.iter().enumerate() {
         let old = base.find(&cell.name).map(|old| &base.manifest.cells[old]);
@@ -175,11 +162,11 @@ fn changes(base: &Files, target: &Files) -> Vec<Change> {
             object_hash: cell.object_hash,
             object: target.object(index).to_vec(),
             own: cell.own,
-            ..change(if old.is_some() { What::Replace } else { What::Add }, &cell.name)
+            ..Change::new(if old.is_some() { What::Replace } else { What::Add }, &cell.name)
         });
     }
     for cell in base.manifest.cells.iter().filter(|cell| target.find(&cell.name).is_none()) {
-        changes.push(Change { base_hash: cell.object_hash, own: cell.own, ..change(What::Remove, &cell.name) });
+        changes.push(Change { base_hash: cell.object_hash, own: cell.own, ..Change::new(What::Remove, &cell.name) });
     }
     changes.sort_by(|a, b| a.name.cmp(&b.name));
     changes

@@ -1,5 +1,6 @@
 //! A difference for people, in a few lines, and for scripts, as one JSON value.
 
+use crate::builds::hex;
 use bundle::{Bundle, Change, Verdict, What};
 use serde::Serialize;
 use std::fmt::{self, Display, Write};
@@ -35,8 +36,8 @@ pub fn json(bundle: &Bundle) -> String {
         Verdict::Refused(reasons) => ("refused", reasons.as_slice()),
     };
     let json = Json {
-        base: hex(&bundle.base_id),
-        target: hex(&bundle.target_id),
+        base: hex(bundle.base_id),
+        target: hex(bundle.target_id),
         verdict,
         reasons,
         boot_pending: bundle.boot_pending,
@@ -70,10 +71,6 @@ fn what(change: &Change) -> &'static str {
     }
 }
 
-fn hex(id: &[u8; 32]) -> String {
-    blake3::Hash::from(*id).to_hex().to_string()
-}
-
 /// The difference in a few lines.
 pub struct Summary<'b>(pub &'b Bundle);
 
@@ -83,14 +80,14 @@ const MOST: usize = 8;
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bundle = self.0;
-        let short = |id: &[u8; 32]| hex(id).get(..16).unwrap_or_default().to_owned();
+        let short = |id: [u8; 32]| hex(id).get(..16).unwrap_or_default().to_owned();
         let verdict = match &bundle.verdict {
             Verdict::Code if bundle.base_id == bundle.target_id => "nothing differs",
             Verdict::Code => "code update",
             Verdict::Data => "data update",
             Verdict::Refused(_) => "refused",
         };
-        write!(f, "{} → {}: {verdict}", short(&bundle.base_id), short(&bundle.target_id))?;
+        write!(f, "{} → {}: {verdict}", short(bundle.base_id), short(bundle.target_id))?;
         if !bundle.changes.is_empty() {
             let count = bundle.changes.len();
             write!(f, ", {count} {}", if count == 1 { "cell" } else { "cells" })?;

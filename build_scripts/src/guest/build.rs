@@ -34,6 +34,13 @@ pub struct Built {
     pub pinned: bool,
 }
 
+impl Built {
+    /// Whether a cell of it stands in for the image's: it is where that one is, in whatever namespace.
+    pub(super) fn stands_in(&self, cell: &CellObject) -> bool {
+        self.replaces && cell.cell.name == self.name
+    }
+}
+
 /// Where a guest is to live.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
@@ -87,6 +94,21 @@ impl Metadata {
         let root = self.resolve.root.as_ref().context("the guest's Cargo.toml has no [package]")?;
         self.packages.iter().find(|package| package.id == *root).context("cargo does not list the guest itself")?.guest_name()
     }
+
+    /// The packages that the target gets: not those that only macros and build scripts need, which run on the host.
+    fn of_target(&self) -> Vec<&Package> {
+        let mut packages: Vec<&Package> = Vec::new();
+        let mut left: Vec<&str> = self.resolve.root.as_deref().into_iter().collect();
+        while let Some(id) = left.pop() {
+            let Some(package) = self.packages.iter().find(|package| package.id == id) else { continue };
+            if packages.iter().any(|known| known.id == id) || package.is_macro() {
+                continue;
+            }
+            packages.push(package);
+            left.extend(self.resolve.node(id).into_iter().flat_map(|node| &node.deps).filter(|on| on.is_linked()).map(|on| on.pkg.as_str()));
+        }
+        packages
+    }
 }
 
 #[derive(Deserialize)]
@@ -114,6 +136,20 @@ pub(super) struct Node {
 pub(super) struct On {
     pub(super) name: String,
     pub(super) pkg: String,
+    dep_kinds: Vec<DepKind>,
+}
+
+impl On {
+    /// Whether it is linked, and not for tests or build scripts alone.
+    fn is_linked(&self) -> bool {
+        self.dep_kinds.iter().any(|on| on.kind.is_none())
+    }
+}
+
+/// What for: none for what is linked, `dev`, `build`.
+#[derive(Deserialize)]
+struct DepKind {
+    kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -123,11 +159,25 @@ pub(super) struct Package {
     pub(super) version: String,
     source: Option<String>,
     links: Option<String>,
+    dependencies: Vec<Wish>,
     pub(super) manifest_path: PathBuf,
     pub(super) targets: Vec<cargo::Target>,
 }
 
+/// A dependency as a manifest has it: the package's name, and the features that are asked for.
+#[derive(Deserialize)]
+struct Wish {
+    name: String,
+    features: Vec<String>,
+    kind: Option<String>,
+}
+
 impl Package {
+    /// The features that it asks for of one that it is linked to.
+    fn asks<'p>(&'p self, of: &str) -> impl Iterator<Item = &'p String> {
+        self.dependencies.iter().filter(move |wish| wish.name == of && wish.kind.is_none()).flat_map(|wish| &wish.features)
+    }
+
     /// The name of its library, as rustc knows it.
     pub(super) fn crate_name(&self) -> Option<String> {
         self.targets.iter().find(|target| target.is_library()).map(cargo::Target::crate_name)
@@ -138,6 +188,10 @@ impl Package {
         let name = self.crate_name().with_context(|| format!("package {} has no library: a cell is one, in src/lib.rs", self.name))?;
         super::check_name(&name)?;
         Ok(name)
+    }
+
+    fn is_macro(&self) -> bool {
+        self.targets.iter().any(|target| target.kind.iter().any(|kind| kind == "proc-macro"))
     }
 
     fn is_from_elsewhere(&self) -> bool {
@@ -170,8 +224,9 @@ pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
     }
     let libraries = compile(guest, sdk, &toolchain, &packages, place)?;
     let cells = extract(guest, sdk, &libraries, &name, place)?;
-    fits(sdk, &cells, place).with_context(|| format!("{name} does not fit the image {}", sdk.short()))?;
-    Ok(Built { name, cells, namespace: place.namespace.clone(), replaces: place.replaces, pinned: false })
+    let built = Built { name, cells, namespace: place.namespace.clone(), replaces: place.replaces, pinned: false };
+    fits(sdk, &built, place).with_context(|| format!("{} does not fit the image {}", built.name, sdk.short()))?;
+    Ok(built)
 }
 
 /// Whether a guest may have this name.
@@ -277,7 +332,7 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> R
             package.manifest_path.display()
         );
     }
-    for package in metadata.packages.iter().filter(|package| package.is_from_elsewhere()) {
+    for package in metadata.of_target().into_iter().filter(|package| package.is_from_elsewhere()) {
         if let Some(library) = &package.links {
             bail!("{} {} needs the C library {library}, which no cell can link", package.name, package.version);
         }
@@ -292,7 +347,22 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> R
             );
         }
     }
+    metadata.of_target().into_iter().try_for_each(|package| has_features(package, &metadata, sdk))?;
     Ok(metadata)
+}
+
+/// Whether the image's crates have the features that a package asks for: they are not compiled again.
+fn has_features(package: &Package, all: &Metadata, sdk: &Sdk) -> Result<()> {
+    for on in all.resolve.node(&package.id).into_iter().flat_map(|node| &node.deps).filter(|on| on.is_linked()) {
+        let Some(on) = all.packages.iter().find(|package| package.id == on.pkg) else { continue };
+        let known = on.crate_name().and_then(|name| sdk.find_crate(&name)).filter(|known| key(&known.name, &known.version) == key(&known.name, &on.version));
+        let Some(known) = known else { continue };
+        if let Some(feature) = package.asks(&on.name).find(|feature| *feature != "default" && !known.features.contains(feature)) {
+            let has = if known.features.is_empty() { "none".to_owned() } else { known.features.join(", ") };
+            bail!("{} asks for feature {feature} of {}: the image {} has that crate without it (with {has}), and does not compile it again", package.name, on.name, sdk.short());
+        }
+    }
+    Ok(())
 }
 
 /// Compiles the guest and the crates that the image has not.
@@ -366,14 +436,13 @@ fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library], own: &str, place: &P
 }
 
 /// Links the image and the guest.
-pub(super) fn fits(sdk: &Sdk, cells: &[CellObject], place: &Place) -> Result<()> {
+pub(super) fn fits(sdk: &Sdk, built: &Built, place: &Place) -> Result<()> {
     let (mut manifest, mut all) = sdk::cells(sdk)?;
     let mut namespaces = Namespaces::new(place.namespaces.as_ref().unwrap_or(&manifest.namespaces))?;
-    // What stands in for a cell of the image is where that is.
-    let placed = cells.iter().filter(|cell| !place.replaces || sdk.find_crate(&cell.cell.name).is_none());
-    placed.into_iter().try_for_each(|cell| namespaces.place(&cell.cell.name, place.namespace.as_deref()))?;
+    let mut placed = built.cells.iter().filter(|cell| !built.stands_in(cell));
+    placed.try_for_each(|cell| namespaces.place(&cell.cell.name, place.namespace.as_deref()))?;
     manifest.namespaces = namespaces.into_list();
-    all.retain(|cell| !cells.iter().any(|new| new.cell.name == cell.cell.name));
-    all.extend(cells.iter().cloned());
+    all.retain(|cell| !built.cells.iter().any(|new| new.cell.name == cell.cell.name));
+    all.extend(built.cells.iter().cloned());
     check::link(&all, &manifest)
 }

@@ -70,7 +70,7 @@ pub fn carry(project: &Project, channel: &mut Channel, state: &wire::State, base
             let objects = guest.folder.join("target/pinned");
             eprintln!("keeping for guest {name} what it uses of the base");
             let built = pin::pin(&before, &base, name, &objects).with_context(|| format!("guest {name} cannot be pinned"))?;
-            build::fits(&sdk, &built.cells, &place).with_context(|| format!("guest {name} with what is kept for it does not fit the target"))?;
+            build::fits(&sdk, &built, &place).with_context(|| format!("guest {name} with what is kept for it does not fit the target"))?;
             Ok((built, objects))
         };
         let (built, objects) = if wishes.pin.contains(name) {

@@ -158,7 +158,7 @@ impl World {
             }
             manifest.cells.push(new.cell.clone());
             homes.push((new.cell.name.clone(), objects.to_path_buf()));
-            if replaces.is_none() || new.cell.name != built.name {
+            if !built.stands_in(new) {
                 namespaces.place(&new.cell.name, built.namespace.as_deref())?;
             }
         }

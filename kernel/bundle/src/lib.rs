@@ -78,6 +78,25 @@ pub struct Change {
     pub own: bool,
 }
 
+impl Change {
+    /// A change of which nothing more is said yet.
+    pub fn new(what: What, name: &str) -> Change {
+        Change {
+            what,
+            name: String::from(name),
+            version: String::new(),
+            base_hash: [0; 32],
+            object_hash: [0; 32],
+            object: Vec::new(),
+            reasons: Vec::new(),
+            follow: Vec::new(),
+            not_followed: Vec::new(),
+            along: Vec::new(),
+            own: false,
+        }
+    }
+}
+
 /// A named place in a cell's object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {

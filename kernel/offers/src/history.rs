@@ -69,7 +69,7 @@ pub struct Applied {
 /// Shows each update that was applied, oldest first.
 ///
 /// # Errors
-/// [`Error::Busy`] while one is under way.
+/// [`Error::Busy`] if one is under way for longer than 2 s.
 pub fn each_applied(mut each: impl FnMut(&Applied)) -> Result<(), Error> {
     let store = take()?;
     store.applied.iter().for_each(&mut each);

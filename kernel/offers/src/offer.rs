@@ -94,7 +94,7 @@ pub(crate) fn id_with<'s, 'n>(
 /// Shows the offer that waits.
 ///
 /// # Errors
-/// [`Error::Busy`] while an update is under way.
+/// [`Error::Busy`] if an update is under way for longer than 2 s.
 pub fn offered<R>(show: impl FnOnce(Option<&Bundle>) -> R) -> Result<R, Error> {
     Ok(show(take()?.offer.as_deref()))
 }
@@ -102,7 +102,7 @@ pub fn offered<R>(show: impl FnOnce(Option<&Bundle>) -> R) -> Result<R, Error> {
 /// Forgets the offer that waits.
 ///
 /// # Errors
-/// [`Error::Busy`] while an update is under way.
+/// [`Error::Busy`] if an update is under way for longer than 2 s.
 pub fn withdraw() -> Result<(), Error> {
     take()?.offer = None;
     Ok(())

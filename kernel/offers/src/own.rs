@@ -166,17 +166,5 @@ fn become_next(world: &mut World, store: &mut Store, next: Next, turn: &mut Turn
 
 fn removal(world: &World, cell: &str) -> Change {
     let hash = world.graph.find(cell).and_then(|id| world.hashes.get(id.0 as usize).copied());
-    Change {
-        what: What::Remove,
-        name: owned(cell),
-        version: String::new(),
-        base_hash: hash.unwrap_or_default(),
-        object_hash: [0; 32],
-        object: Vec::new(),
-        reasons: Vec::new(),
-        follow: Vec::new(),
-        not_followed: Vec::new(),
-        along: Vec::new(),
-        own: true,
-    }
+    Change { base_hash: hash.unwrap_or_default(), own: true, ..Change::new(What::Remove, cell) }
 }

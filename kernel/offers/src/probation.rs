@@ -9,7 +9,7 @@ use crate::{
     apply::take_back,
     error::Error,
     history::Outcome,
-    store::{owned, take},
+    store::{owned, try_take},
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 use alloc::{format, string::{String, ToString}};
@@ -115,7 +115,7 @@ pub(crate) fn extend() {
 
 /// Takes the last update back, if the failure lies in what it brought and it is on probation; what is to be said of it.
 fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
-    let mut store = take()?;
+    let mut store = try_take()?;
     if trouble.at_ns < store.settled_ns {
         // It is of what ran before the last change: that is over.
         return Ok(None);

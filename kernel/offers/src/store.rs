@@ -15,6 +15,11 @@ use sync::{Exclusive, ExclusiveGuard};
 
 /// Updates that the list remembers; an older one cannot be taken back.
 pub(crate) const REMEMBERED: usize = 64;
+/// How long whoever wants the store waits for it, in nanoseconds, and between two tries. It is less than an update waits for
+/// the tasks that stand in what it changes: nobody who waits for an update here makes it fail.
+const PATIENCE_NS: u64 = 2_000_000_000;
+const TRY_NS: u64 = 1_000_000;
+const _: () = assert!(PATIENCE_NS < update::DEADLINE_NS);
 
 /// An object's bytes: of the archive, or of an offer.
 #[derive(Clone, Debug)]
@@ -72,8 +77,25 @@ pub extern "Rust" fn delias_service_offers(_: &str) -> Result<(), String> {
     crate::probation::start()
 }
 
-/// Takes the store, unless somebody has it.
+/// Takes the store; waits for whoever has it, for a while. For tasks.
+///
+/// # Errors
+/// [`Error::Busy`] after 2 s, [`Error::State`] before the service has been started.
 pub(crate) fn take() -> Result<ExclusiveGuard<'static, Store>, Error> {
+    let deadline_ns = time::now_ns() + PATIENCE_NS;
+    loop {
+        match try_take() {
+            Err(Error::Busy) if time::now_ns() < deadline_ns => task::sleep_ns(TRY_NS).map_err(loader::Error::from)?,
+            answer => return answer,
+        }
+    }
+}
+
+/// Takes the store, unless somebody has it.
+///
+/// # Errors
+/// [`Error::Busy`], [`Error::State`].
+pub(crate) fn try_take() -> Result<ExclusiveGuard<'static, Store>, Error> {
     let offers = OFFERS.with(core::ptr::from_ref)?;
     // SAFETY: the entry is never withdrawn, and no update moves its value while a function that handles it has a frame.
     let offers: &'static Offers = unsafe { &*offers };

@@ -1,6 +1,8 @@
 //! One call of a command.
 
+use crate::Failure;
 use alloc::{string::String, vec::Vec};
+use core::fmt::{self, Write};
 use task::TaskRef;
 
 /// Shows the shell's lines to a function, newest first.
@@ -32,6 +34,16 @@ impl<'a> Call<'a> {
     /// The first word, which `Usage` has made sure of.
     pub fn first(&self) -> &'a str {
         self.words.first().copied().unwrap_or_default()
+    }
+
+    /// Says what was done: in a sentence, or with `--json` as an object of one field.
+    pub(crate) fn tell(&mut self, field: &str, value: impl json::Value, sentence: fmt::Arguments<'_>) -> Result<Done, Failure> {
+        match self.has("--json") {
+            true => json::object(self.out, |o| o.field(field, value))?,
+            false => self.out.write_fmt(sentence)?,
+        }
+        writeln!(self.out)?;
+        Ok(Done::Now)
     }
 }
 

@@ -21,32 +21,24 @@ pub(crate) const NS: Command = Command {
 
 fn ns(call: &mut Call<'_>) -> Result<Done, Failure> {
     // Behind the words that a namespace is made with, options are words too.
-    let json = call.has("--json") || call.words.last() == Some(&"--json");
-    call.words.retain(|word| *word != "--json");
+    if call.words.pop_if(|word| *word == "--json").is_some() {
+        call.options.push(("--json", None));
+    }
     match call.words[..] {
         [] => {}
         ["new", name, "--allow", ref allows @ ..] => {
             check_name(name)?;
             offers::make_namespace(name, allows)?;
-            return told(call, name, "made", json);
+            return call.tell("made", name, format_args!("namespace {name} is made"));
         }
         ["remove", name] => {
             offers::remove_namespace(name)?;
-            return told(call, name, "removed", json);
+            return call.tell("removed", name, format_args!("namespace {name} is removed"));
         }
         _ => return Err(Failure::new(format_args!("expected `ns`, `ns new NAME --allow CELL…` or `ns remove NAME`"))),
     }
+    let json = call.has("--json");
     with_world(|world| if json { list_json(world, call) } else { list(world, call) })??;
-    Ok(Done::Now)
-}
-
-fn told(call: &mut Call<'_>, name: &str, what: &str, json: bool) -> Result<Done, Failure> {
-    if json {
-        json::object(call.out, |o| o.field(what, name))?;
-        writeln!(call.out)?;
-    } else {
-        writeln!(call.out, "namespace {name} is {what}")?;
-    }
     Ok(Done::Now)
 }
 

@@ -21,7 +21,7 @@ fn services(call: &mut Call<'_>) -> Result<Done, Failure> {
         ["start", guest, parameters] => return started(call, guest, parameters),
         ["stop", guest] => {
             offers::stop(guest)?;
-            return told(call, guest, "ended");
+            return call.tell("ended", guest, format_args!("service {guest} is ended"));
         }
         _ => return Err(Failure::new(format_args!("expected `services`, `services start GUEST [PARAMETERS]` or `services stop GUEST`"))),
     }
@@ -32,17 +32,7 @@ fn services(call: &mut Call<'_>) -> Result<Done, Failure> {
 
 fn started(call: &mut Call<'_>, guest: &str, parameters: &str) -> Result<Done, Failure> {
     offers::start(guest, parameters)?;
-    told(call, guest, "started")
-}
-
-fn told(call: &mut Call<'_>, guest: &str, what: &str) -> Result<Done, Failure> {
-    if call.has("--json") {
-        json::object(call.out, |o| o.field(what, guest))?;
-        writeln!(call.out)?;
-    } else {
-        writeln!(call.out, "service {guest} is {what}")?;
-    }
-    Ok(Done::Now)
+    call.tell("started", guest, format_args!("service {guest} is started"))
 }
 
 /// The cell that implements a service.

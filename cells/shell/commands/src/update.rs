@@ -204,11 +204,7 @@ fn rollback(call: &mut Call<'_>) -> Result<Done, Failure> {
     }
     let taken = offers::rollback(count)?;
     let noun = if taken == 1 { "update" } else { "updates" };
-    if call.has("--json") {
-        return counted(call, "updates", taken);
-    }
-    writeln!(call.out, "{taken} {noun} taken back")?;
-    Ok(Done::Now)
+    call.tell("updates", taken, format_args!("{taken} {noun} taken back"))
 }
 
 pub(crate) const UNLOAD: Command = Command {
@@ -221,18 +217,8 @@ pub(crate) const UNLOAD: Command = Command {
 fn unload(call: &mut Call<'_>) -> Result<Done, Failure> {
     let name = call.words.first().copied().ok_or_else(|| Failure::new(format_args!("GUEST is missing")))?;
     let cells = offers::unload(name)?;
-    if call.has("--json") {
-        return counted(call, "cells", cells);
-    }
-    writeln!(call.out, "{cells} {} unloaded", if cells == 1 { "cell" } else { "cells" })?;
-    Ok(Done::Now)
-}
-
-/// Shows how many something was done to.
-fn counted(call: &mut Call<'_>, what: &'static str, count: usize) -> Result<Done, Failure> {
-    json::object(call.out, |o| o.field(what, count))?;
-    writeln!(call.out)?;
-    Ok(Done::Now)
+    let noun = if cells == 1 { "cell" } else { "cells" };
+    call.tell("cells", cells, format_args!("{cells} {noun} unloaded"))
 }
 
 pub(crate) const SHIP: Command = Command {
