@@ -16,7 +16,11 @@ fn answers(bench: &Bench) -> Result<()> {
     let cells = session.json("cells --json")?;
     let mut channel = session.channel()?;
     let state = channel.state()?;
-    equal("the running id", blake3::Hash::from(state.running_id).to_hex().as_str(), cells["running_id"].as_str().unwrap_or_default())?;
+    equal(
+        "the running id",
+        blake3::Hash::from(state.running_id).to_hex().as_str(),
+        cells["running_id"].as_str().unwrap_or_default(),
+    )?;
     equal("what is offered", state.offered, None)?;
     equal("a line", channel.run("echo one plank")?.text.as_str(), "one plank\n")?;
     let all = channel.run("help; cells --json")?;

@@ -94,7 +94,9 @@ const OTHERS: [Edit; 10] = [
     },
     Edit {
         name: "a constant",
-        make: |bench, random| bench.set_line(MEASURE, "pub const UNIT", &format!("pub const UNIT: u64 = {};", random.factor())),
+        make: |bench, random| {
+            bench.set_line(MEASURE, "pub const UNIT", &format!("pub const UNIT: u64 = {};", random.factor()))
+        },
         expected: Expected::Applied,
     },
     Edit {
@@ -107,18 +109,27 @@ const OTHERS: [Edit; 10] = [
     },
     Edit {
         name: "an inlined function",
-        make: |bench, random| bench.set_line(MEASURE, "    x.rotate_left(3) ^", &format!("    x.rotate_left(3) ^ {}", random.factor())),
+        make: |bench, random| {
+            bench.set_line(MEASURE, "    x.rotate_left(3) ^", &format!("    x.rotate_left(3) ^ {}", random.factor()))
+        },
         expected: Expected::Applied,
     },
     Edit {
         name: "a generic function",
-        make: |bench, random| bench.set_line(MEASURE, "    x.into().wrapping_mul(", &format!("    x.into().wrapping_mul({})", random.factor())),
+        make: |bench, random| {
+            bench.set_line(
+                MEASURE,
+                "    x.into().wrapping_mul(",
+                &format!("    x.into().wrapping_mul({})", random.factor()),
+            )
+        },
         expected: Expected::Applied,
     },
     Edit {
         name: "a closure above live ones",
         make: |bench, random| {
-            let new = format!("    // Closures come here.\n    all.push(Box::new(move |x| x * a + {}));", random.factor());
+            let new =
+                format!("    // Closures come here.\n    all.push(Box::new(move |x| x * a + {}));", random.factor());
             bench.edit(SUBJECT, "    // Closures come here.", &new)
         },
         expected: Expected::Applied,
@@ -128,7 +139,9 @@ const OTHERS: [Edit; 10] = [
         make: |bench, random| {
             let number = random.factor();
             let text = bench.read(MEASURE)?;
-            let more = format!("\n/// New.\n#[inline(never)]\npub fn new_{number}(x: u64) -> u64 {{ x.wrapping_mul({number}) }}\n");
+            let more = format!(
+                "\n/// New.\n#[inline(never)]\npub fn new_{number}(x: u64) -> u64 {{ x.wrapping_mul({number}) }}\n"
+            );
             bench.write(MEASURE, &(text + &more))
         },
         expected: Expected::Applied,
@@ -148,54 +161,130 @@ const OTHERS: [Edit; 10] = [
 
 /// Edits that change data, with what migrates it.
 const DATA: [Edit; 4] = [
-    Edit { name: migrations::ALL[0].name, make: |bench, _| (migrations::ALL[0].make)(bench), expected: Expected::Applied },
-    Edit { name: migrations::ALL[1].name, make: |bench, _| (migrations::ALL[1].make)(bench), expected: Expected::Applied },
-    Edit { name: migrations::ALL[2].name, make: |bench, _| (migrations::ALL[2].make)(bench), expected: Expected::Applied },
-    Edit { name: migrations::ALL[3].name, make: |bench, _| (migrations::ALL[3].make)(bench), expected: Expected::Applied },
+    Edit {
+        name: migrations::ALL[0].name,
+        make: |bench, _| (migrations::ALL[0].make)(bench),
+        expected: Expected::Applied,
+    },
+    Edit {
+        name: migrations::ALL[1].name,
+        make: |bench, _| (migrations::ALL[1].make)(bench),
+        expected: Expected::Applied,
+    },
+    Edit {
+        name: migrations::ALL[2].name,
+        make: |bench, _| (migrations::ALL[2].make)(bench),
+        expected: Expected::Applied,
+    },
+    Edit {
+        name: migrations::ALL[3].name,
+        make: |bench, _| (migrations::ALL[3].make)(bench),
+        expected: Expected::Applied,
+    },
 ];
 
 /// Edits that must not be applied.
 const REFUSED: [Edit; 11] = [
     Edit {
         name: "a field in front of the task record, without a migration",
-        make: |bench, _| bench.edit("kernel/task/src/record.rs", "pub struct Task {", "pub struct Task {\n    pub(crate) _front: u64,")
-            .and_then(|()| bench.edit("kernel/task/src/spawn.rs", "let record = Task {", "let record = Task {\n        _front: 1,")),
+        make: |bench, _| {
+            bench
+                .edit(
+                    "kernel/task/src/record.rs",
+                    "pub struct Task {",
+                    "pub struct Task {\n    pub(crate) _front: u64,",
+                )
+                .and_then(|()| {
+                    bench.edit(
+                        "kernel/task/src/spawn.rs",
+                        "let record = Task {",
+                        "let record = Task {\n        _front: 1,",
+                    )
+                })
+        },
         expected: Expected::Refused(&["task::record::Task", "_front", "no migration claims it"]),
     },
     Edit {
         name: "a field of a service's entry, without a migration",
-        make: |bench, _| bench.edit("cells/drivers/uart/src/driver.rs", "    base: u16,\n    input", "    base: u16,\n    more: u32,\n    input")
-            .and_then(|()| bench.edit("cells/drivers/uart/src/driver.rs", "let state = Uart { base,", "let state = Uart { base, more: 1,")),
+        make: |bench, _| {
+            bench
+                .edit(
+                    "cells/drivers/uart/src/driver.rs",
+                    "    base: u16,\n    input",
+                    "    base: u16,\n    more: u32,\n    input",
+                )
+                .and_then(|()| {
+                    bench.edit(
+                        "cells/drivers/uart/src/driver.rs",
+                        "let state = Uart { base,",
+                        "let state = Uart { base, more: 1,",
+                    )
+                })
+        },
         expected: Expected::Refused(&["uart::driver::Uart", "more", "mentioned by uart"]),
     },
     Edit {
         name: "a field of an opaque's value, without a migration",
-        make: |bench, _| bench.edit(KEEPER, "pub struct Progress {", "pub struct Progress {\n    _front: u32,")
-            .and_then(|()| bench.edit(KEEPER, "Progress { line: 0 }", "Progress { _front: 1, line: 0 }")),
+        make: |bench, _| {
+            bench
+                .edit(KEEPER, "pub struct Progress {", "pub struct Progress {\n    _front: u32,")
+                .and_then(|()| bench.edit(KEEPER, "Progress { line: 0 }", "Progress { _front: 1, line: 0 }"))
+        },
         expected: Expected::Refused(&["app_keeper::Progress", "_front", "no migration claims it"]),
     },
     Edit {
         name: "another meaning of a state",
-        make: |bench, _| bench.edit("cells/drivers/uart/src/driver.rs", "#[state(version = 1)]", "#[state(version = 2)]"),
+        make: |bench, _| {
+            bench.edit("cells/drivers/uart/src/driver.rs", "#[state(version = 1)]", "#[state(version = 2)]")
+        },
         expected: Expected::Refused(&["uart::driver::Uart", "version 1 → 2"]),
     },
     Edit {
         name: "variants in another order",
-        make: |bench, _| bench.edit("cells/shell/editor/src/decoder.rs", "enum State {\n    Ground,", "enum State {\n    Front,\n    Ground,")
-            .and_then(|()| bench.edit("cells/shell/editor/src/decoder.rs", "State::Ground =>", "State::Front => (None, None),\n            State::Ground =>")),
+        make: |bench, _| {
+            bench
+                .edit(
+                    "cells/shell/editor/src/decoder.rs",
+                    "enum State {\n    Ground,",
+                    "enum State {\n    Front,\n    Ground,",
+                )
+                .and_then(|()| {
+                    bench.edit(
+                        "cells/shell/editor/src/decoder.rs",
+                        "State::Ground =>",
+                        "State::Front => (None, None),\n            State::Ground =>",
+                    )
+                })
+        },
         expected: Expected::Refused(&["editor::decoder::State", "Front"]),
     },
     Edit {
         name: "a field of a type that apps hold",
-        make: |bench, _| bench.edit(MEASURE, "    pub factor: u64,\n    /// Is added.", "    pub front: u64,\n    /// Multiplies.\n    pub factor: u64,\n    /// Is added.")
-            .and_then(|()| bench.edit(MEASURE, "Scale { factor:", "Scale { front: 1, factor:")),
+        make: |bench, _| {
+            bench
+                .edit(
+                    MEASURE,
+                    "    pub factor: u64,\n    /// Is added.",
+                    "    pub front: u64,\n    /// Multiplies.\n    pub factor: u64,\n    /// Is added.",
+                )
+                .and_then(|()| bench.edit(MEASURE, "Scale { factor:", "Scale { front: 1, factor:"))
+        },
         expected: Expected::Refused(&["measure::Scale", "front"]),
     },
     Edit {
         name: "a parameter of a method behind objects",
-        make: |bench, _| bench.edit(MEASURE, "    fn length(&self) -> u64;", "    fn length(&self, by: u64) -> u64;")
-            .and_then(|()| bench.edit(MEASURE, "    fn length(&self) -> u64 {\n        self.0", "    fn length(&self, by: u64) -> u64 {\n        by + self.0"))
-            .and_then(|()| bench.edit(SUBJECT, "object.length()", "object.length(1)")),
+        make: |bench, _| {
+            bench
+                .edit(MEASURE, "    fn length(&self) -> u64;", "    fn length(&self, by: u64) -> u64;")
+                .and_then(|()| {
+                    bench.edit(
+                        MEASURE,
+                        "    fn length(&self) -> u64 {\n        self.0",
+                        "    fn length(&self, by: u64) -> u64 {\n        by + self.0",
+                    )
+                })
+                .and_then(|()| bench.edit(SUBJECT, "object.length()", "object.length(1)"))
+        },
         expected: Expected::Refused(&["task subject stood in the way", "measure::Measure"]),
     },
     Edit {
@@ -220,7 +309,9 @@ const REFUSED: [Edit; 11] = [
     },
     Edit {
         name: "something that does not compile",
-        make: |bench, _| bench.edit(MEASURE, "pub fn body(x: u64) -> u64 {", "pub fn body(x: u64) -> u64 {\n    let y: u32 = x;"),
+        make: |bench, _| {
+            bench.edit(MEASURE, "pub fn body(x: u64) -> u64 {", "pub fn body(x: u64) -> u64 {\n    let y: u32 = x;")
+        },
         expected: Expected::NoBuild,
     },
     Edit {
@@ -248,8 +339,11 @@ pub fn every_kind(random: &mut Random) -> Vec<&'static Edit> {
 }
 
 /// Others than those of bodies after which much is compiled again.
-const LARGE: [&str; 3] =
-    ["another patch version of a crate of others", "a field in front of the task record", "a field in front of the task record, without a migration"];
+const LARGE: [&str; 3] = [
+    "another patch version of a crate of others",
+    "a field in front of the task record",
+    "a field in front of the task record, without a migration",
+];
 
 /// In another order.
 pub fn shuffled(mut edits: Vec<&'static Edit>, random: &mut Random) -> impl Iterator<Item = &'static Edit> + use<> {
@@ -293,12 +387,21 @@ fn new_crate(bench: &mut Workbench, random: &mut Random) -> Result<()> {
     let manifest = bench.read("cells/apps/measure/Cargo.toml")?;
     let name = format!("extra{number}");
     let folder = format!("cells/apps/{name}");
-    bench.write(&format!("{folder}/Cargo.toml"), manifest.replace("\"measure\"", &format!("{name:?}")).split("\n[dependencies]").next().unwrap_or_default())?;
-    let source = format!("//! Extra.\n#![no_std]\n\n/// Twice.\n#[inline(never)]\npub fn twice(x: u64) -> u64 {{ x.wrapping_mul({number}) }}\n");
+    bench.write(
+        &format!("{folder}/Cargo.toml"),
+        manifest.replace("\"measure\"", &format!("{name:?}")).split("\n[dependencies]").next().unwrap_or_default(),
+    )?;
+    let source = format!(
+        "//! Extra.\n#![no_std]\n\n/// Twice.\n#[inline(never)]\npub fn twice(x: u64) -> u64 {{ x.wrapping_mul({number}) }}\n"
+    );
     bench.write(&format!("{folder}/src/lib.rs"), &source)?;
     let head = if manifest.contains("[dependencies]") { "" } else { "\n[dependencies]\n" };
     bench.write("cells/apps/measure/Cargo.toml", &format!("{manifest}{head}{name} = {{ path = \"../{name}\" }}\n"))?;
-    bench.edit(MEASURE, "pub fn body(x: u64) -> u64 {", &format!("pub fn body(x: u64) -> u64 {{\n    let x = {name}::twice(x);"))
+    bench.edit(
+        MEASURE,
+        "pub fn body(x: u64) -> u64 {",
+        &format!("pub fn body(x: u64) -> u64 {{\n    let x = {name}::twice(x);"),
+    )
 }
 
 fn other_log(bench: &mut Workbench, random: &mut Random) -> Result<()> {

@@ -60,13 +60,31 @@ struct Arguments {
 }
 
 /// Tests that build in the workbench.
-const BUILDING: [&[Test]; 6] = [updates::TESTS, outside::CARRIED, services::TESTS, watch::TESTS, transcripts::LIVE, tutorials::TESTS];
+const BUILDING: [&[Test]; 6] =
+    [updates::TESTS, outside::CARRIED, services::TESTS, watch::TESTS, transcripts::LIVE, tutorials::TESTS];
 
 fn tests() -> Vec<&'static Test> {
-    [exec::TESTS, shell::TESTS, apps::TESTS, refusals::TESTS, reseat::TESTS, machine::TESTS, channel::TESTS, tool::TESTS, outside::TESTS, outside::CARRIED, transcripts::TESTS, transcripts::LIVE, tutorials::TESTS, updates::TESTS, services::TESTS, watch::TESTS]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        exec::TESTS,
+        shell::TESTS,
+        apps::TESTS,
+        refusals::TESTS,
+        reseat::TESTS,
+        machine::TESTS,
+        channel::TESTS,
+        tool::TESTS,
+        outside::TESTS,
+        outside::CARRIED,
+        transcripts::TESTS,
+        transcripts::LIVE,
+        tutorials::TESTS,
+        updates::TESTS,
+        services::TESTS,
+        watch::TESTS,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn main() -> ExitCode {
@@ -100,7 +118,8 @@ fn everything(project: &Project, only: &str, tally: &Tally) -> Result<()> {
     let jobs: usize = variable("JOBS").map_or(Ok(default_jobs()), |text| text.parse().context("JOBS is no number"))?;
     let selected = tests().into_iter().filter(|test| test.name.contains(only));
     // Those that build in the workbench have it one at a time, and take the longest: everything else runs beside them.
-    let (building, others): (Vec<_>, Vec<_>) = selected.partition(|test| BUILDING.iter().copied().flatten().any(|other| other.name == test.name));
+    let (building, others): (Vec<_>, Vec<_>) =
+        selected.partition(|test| BUILDING.iter().copied().flatten().any(|other| other.name == test.name));
     let beside = if building.is_empty() { 0 } else { 1 };
     let image = &project.build("");
     thread::scope(|scope| {

@@ -24,7 +24,12 @@ const KEEPER: &str = "cells/drivers/keeper/src/lib.rs";
 pub const ALL: [Change; 4] = [
     Change { name: "a field of a service's entry", make: entry, claims: "uart::driver::Uart", values: 1 },
     Change { name: "a field in front of the task record", make: task_record, claims: "task::record::Task", values: 1 },
-    Change { name: "a method in the middle of a trait in slots", make: method, claims: "dyn console::Console", values: 0 },
+    Change {
+        name: "a method in the middle of a trait in slots",
+        make: method,
+        claims: "dyn console::Console",
+        values: 0,
+    },
     Change { name: "a field of an opaque's value", make: opaque, claims: "app_keeper::Progress", values: 1 },
 ];
 
@@ -33,7 +38,11 @@ type Edit = fn(&mut Workbench) -> Result<()>;
 
 /// Changes of data that must be refused: what is wrong, how it is made, and what the answer has in it.
 pub const WRONG: [(&str, Edit, &str); 7] = [
-    ("a migration from another version than the one that runs", wrong_version, "the migration of uart::driver::Uart takes values laid out as"),
+    (
+        "a migration from another version than the one that runs",
+        wrong_version,
+        "the migration of uart::driver::Uart takes values laid out as",
+    ),
     ("a migration from other fields", wrong_fields, "the migration of uart::driver::Uart takes values laid out as"),
     ("a commit that asks for memory", allocating, "the `commit` to uart::driver::Uart may ask for memory"),
     ("a commit that may panic", panicking, "the `commit` to uart::driver::v1::Uart may panic"),
@@ -44,12 +53,20 @@ pub const WRONG: [(&str, Edit, &str); 7] = [
 
 fn wrong_version(bench: &mut Workbench) -> Result<()> {
     entry(bench)?;
-    bench.edit(UART, "    #[derive(State)]\n    pub struct Uart {", "    #[derive(State)]\n    #[state(version = 7)]\n    pub struct Uart {")
+    bench.edit(
+        UART,
+        "    #[derive(State)]\n    pub struct Uart {",
+        "    #[derive(State)]\n    #[state(version = 7)]\n    pub struct Uart {",
+    )
 }
 
 fn wrong_fields(bench: &mut Workbench) -> Result<()> {
     entry(bench)?;
-    bench.edit(UART, "        pub(super) base: u16,", "        pub(super) extra: u64,\n        pub(super) base: u16,")?;
+    bench.edit(
+        UART,
+        "        pub(super) base: u16,",
+        "        pub(super) extra: u64,\n        pub(super) base: u16,",
+    )?;
     bench.edit(UART, "let v1::Uart { base,", "let v1::Uart { extra: _, base,")?;
     bench.edit(UART, "        v1::Uart { base,", "        v1::Uart { extra: 0, base,")
 }
@@ -59,17 +76,28 @@ const COMMIT_BACK: &str = "fn commit(new: Uart, (): &mut ()) -> v1::Uart {";
 
 fn allocating(bench: &mut Workbench) -> Result<()> {
     entry(bench)?;
-    bench.edit(UART, COMMIT, &format!("{COMMIT}\n        drop(core::hint::black_box(alloc::boxed::Box::new(old.base)));"))
+    bench.edit(
+        UART,
+        COMMIT,
+        &format!("{COMMIT}\n        drop(core::hint::black_box(alloc::boxed::Box::new(old.base)));"),
+    )
 }
 
 fn panicking(bench: &mut Workbench) -> Result<()> {
     entry(bench)?;
-    bench.edit(UART, COMMIT_BACK, &format!("{COMMIT_BACK}\n        assert!(core::hint::black_box(new.base) != 7, \"an unlucky port\");"))
+    bench.edit(
+        UART,
+        COMMIT_BACK,
+        &format!("{COMMIT_BACK}\n        assert!(core::hint::black_box(new.base) != 7, \"an unlucky port\");"),
+    )
 }
 
 fn renamed(bench: &mut Workbench) -> Result<()> {
     let text = bench.read(UART)?;
-    let renamed = text.replace("struct Uart {", "struct Line {").replace("impl Uart {", "impl Line {").replace("UART: Uart =", "UART: Line =");
+    let renamed = text
+        .replace("struct Uart {", "struct Line {")
+        .replace("impl Uart {", "impl Line {")
+        .replace("UART: Uart =", "UART: Line =");
     bench.write(UART, &renamed.replace("let state = Uart {", "let state = Line {"))?;
     bench.edit("cells/drivers/uart/src/lib.rs", "Uart, Uart16550Driver", "Line, Uart16550Driver")
 }
@@ -84,9 +112,16 @@ fn renumbered(bench: &mut Workbench) -> Result<()> {
 }
 
 fn entry(bench: &mut Workbench) -> Result<()> {
-    bench.edit(UART, "#[state(version = 1)]\npub struct Uart {", "#[state(version = 2)]\npub struct Uart {\n    /// Times the state was made or migrated.\n    moves: u32,")?;
+    bench.edit(
+        UART,
+        "#[state(version = 1)]\npub struct Uart {",
+        "#[state(version = 2)]\npub struct Uart {\n    /// Times the state was made or migrated.\n    moves: u32,",
+    )?;
     bench.edit(UART, "let state = Uart { base,", "let state = Uart { moves: 0, base,")?;
-    append(bench, UART, "
+    append(
+        bench,
+        UART,
+        "
 mod v1 {
     use super::{AtomicBool, Event, Input, IrqLock, State};
 
@@ -128,7 +163,8 @@ impl state_db::Migrate for v1::Uart {
 }
 
 state_db::migrates!(v1::Uart => Uart, and back);
-")
+",
+    )
 }
 
 /// The fields of a task's record, which both versions have.
@@ -149,12 +185,20 @@ const FIELDS: [(&str, &str); 13] = [
 ];
 
 fn task_record(bench: &mut Workbench) -> Result<()> {
-    bench.edit(RECORD, "pub struct Task {", "pub struct Task {\n    /// Times the record was migrated.\n    pub(crate) front: u64,")?;
+    bench.edit(
+        RECORD,
+        "pub struct Task {",
+        "pub struct Task {\n    /// Times the record was migrated.\n    pub(crate) front: u64,",
+    )?;
     bench.edit("kernel/task/src/spawn.rs", "let record = Task {", "let record = Task {\n        front: 0,")?;
     let declared: String = FIELDS.iter().map(|(name, ty)| format!("        pub(crate) {name}: {ty},\n")).collect();
     let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
     let names = names.join(", ");
-    append(bench, RECORD, &format!("
+    append(
+        bench,
+        RECORD,
+        &format!(
+            "
 pub(crate) mod v1 {{
     use super::*;
 
@@ -174,8 +218,14 @@ impl Task {{
         v1::Task {{ {names}, since_ns }}
     }}
 }}
-"))?;
-    bench.edit(TABLE, "#[derive(State)]\npub struct Tasks {", "#[derive(State)]\n#[state(version = 2)]\npub struct Tasks {")?;
+"
+        ),
+    )?;
+    bench.edit(
+        TABLE,
+        "#[derive(State)]\npub struct Tasks {",
+        "#[derive(State)]\n#[state(version = 2)]\npub struct Tasks {",
+    )?;
     append(bench, TABLE, "
 mod v1 {
     use super::*;
@@ -242,10 +292,17 @@ pub fn method(bench: &mut Workbench) -> Result<()> {
 }
 
 fn opaque(bench: &mut Workbench) -> Result<()> {
-    bench.edit(KEEPER, "#[derive(State)]\npub struct Progress {", "#[derive(State)]\n#[state(version = 2)]\npub struct Progress {\n    calls: u32,")?;
+    bench.edit(
+        KEEPER,
+        "#[derive(State)]\npub struct Progress {",
+        "#[derive(State)]\n#[state(version = 2)]\npub struct Progress {\n    calls: u32,",
+    )?;
     bench.edit(KEEPER, "Progress { line: 0 }", "Progress { calls: 0, line: 0 }")?;
     bench.edit(KEEPER, "progress.line += 1;", "progress.line += 1;\n            progress.calls += 1;")?;
-    append(bench, KEEPER, "
+    append(
+        bench,
+        KEEPER,
+        "
 mod v1 {
     #[derive(state_db::State)]
     pub struct Progress {
@@ -280,7 +337,8 @@ impl state_db::Migrate for v1::Progress {
 }
 
 state_db::migrates!(v1::Progress => Progress, and back);
-")
+",
+    )
 }
 
 fn append(bench: &mut Workbench, file: &str, more: &str) -> Result<()> {

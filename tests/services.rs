@@ -14,7 +14,9 @@ const BOOT: &str = "cfg/boot.toml";
 const BEACON: &str = "cells/drivers/beacon/src/lib.rs";
 
 fn row(parameters: &str) -> String {
-    format!("[[service]]\nname = \"beacon\"\nimplementation = \"delias_service_beacon\"\nparameters = \"{parameters}\"\n\n")
+    format!(
+        "[[service]]\nname = \"beacon\"\nimplementation = \"delias_service_beacon\"\nparameters = \"{parameters}\"\n\n"
+    )
 }
 
 /// Puts a row in front of the shell's, which stays the last.

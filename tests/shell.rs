@@ -18,7 +18,8 @@ pub const TESTS: &[Test] = &[
 ];
 
 fn prompt_by_grub(bench: &Bench) -> Result<()> {
-    let mut session = Session::start(&bench.project, &Boot::Disk(bench.project.build("delias.iso")), &Machine::default())?;
+    let mut session =
+        Session::start(&bench.project, &Boot::Disk(bench.project.build("delias.iso")), &Machine::default())?;
     session.until_prompt()?;
     equal("echo", session.run("echo by-grub")?.as_str(), "by-grub")
 }

@@ -14,8 +14,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub const TESTS: &[Test] =
-    &[Test { name: "tool-speaks", limit_s: 200, run: speaks }, Test { name: "tool-finds-nobody", limit_s: 60, run: finds_nobody }, Test { name: "tool-doctor", limit_s: 60, run: doctor }, Test { name: "tool-gdb", limit_s: 200, run: debugs }];
+pub const TESTS: &[Test] = &[
+    Test { name: "tool-speaks", limit_s: 200, run: speaks },
+    Test { name: "tool-finds-nobody", limit_s: 60, run: finds_nobody },
+    Test { name: "tool-doctor", limit_s: 60, run: doctor },
+    Test { name: "tool-gdb", limit_s: 200, run: debugs },
+];
 
 /// A folder of this test's own in which the tool looks for systems, as it does in a person's.
 pub struct Rooms {
@@ -84,12 +88,22 @@ fn speaks(bench: &Bench) -> Result<()> {
         let output = run(&line.split(' ').collect::<Vec<_>>())?;
         equal(line, text(&output.stdout).trim_end(), session.run(line)?.replace("\r\n", "\n").trim_end())?;
     }
-    for words in [&["ps", "--json"][..], &["mem", "--json"], &["reseat", "app_hello"], &["cells", "--verify"], &["exec", "echo 'two  words' && mem"]] {
+    for words in [
+        &["ps", "--json"][..],
+        &["mem", "--json"],
+        &["reseat", "app_hello"],
+        &["cells", "--verify"],
+        &["exec", "echo 'two  words' && mem"],
+    ] {
         let output = run(words)?;
         ensure!(output.status.success() && !output.stdout.is_empty(), "{words:?}: {}", text(&output.stderr));
     }
     contains(&text(&run(&["exec", "echo 'two  words'"])?.stdout), "two  words")?;
-    equal("what exec gives", serde_json::from_slice::<Value>(&run(&["exec", "--json", "echo here"])?.stdout).context("no JSON")?, serde_json::json!({ "status": 0, "text": "here\n" }))?;
+    equal(
+        "what exec gives",
+        serde_json::from_slice::<Value>(&run(&["exec", "--json", "echo here"])?.stdout).context("no JSON")?,
+        serde_json::json!({ "status": 0, "text": "here\n" }),
+    )?;
     let failed = run(&["deps", "no such cell"])?;
     equal("the status of what fails", failed.status.code(), Some(1))?;
     contains(&text(&failed.stderr), "no such cell")?;
@@ -99,11 +113,20 @@ fn speaks(bench: &Bench) -> Result<()> {
     contains(&text(&run(&["diff", "--drop", "nobody"])?.stderr), "DROP names guest nobody")?;
     // Variables of make's command line reach the tool.
     let mut make = Command::new("make");
-    make.args(["update", "DROP=nobody"]).current_dir(&bench.project.root).env("XDG_RUNTIME_DIR", &rooms.home).stdin(Stdio::null());
+    make.args(["update", "DROP=nobody"])
+        .current_dir(&bench.project.root)
+        .env("XDG_RUNTIME_DIR", &rooms.home)
+        .stdin(Stdio::null());
     contains(&text(&make.output().context("cannot start make")?.stderr), "DROP names guest nobody")?;
-    let mut following = rooms.tool(&bench.project, &bench.project.root).args(["log", "-f"]).stdout(Stdio::piped()).spawn().context("cannot start delias")?;
+    let mut following = rooms
+        .tool(&bench.project, &bench.project.root)
+        .args(["log", "-f"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start delias")?;
     let output = following.stdout.take().context("it has no output")?;
-    let found = BufReader::new(output).lines().map_while(Result::ok).any(|line| line.contains("service shell is bound"));
+    let found =
+        BufReader::new(output).lines().map_while(Result::ok).any(|line| line.contains("service shell is bound"));
     // It goes on for as long as the system does.
     let _ = following.kill();
     let _ = following.wait();
@@ -126,8 +149,14 @@ fn debugs(bench: &Bench) -> Result<()> {
         Ok(text(&output.stdout) + &text(&output.stderr))
     };
     for _ in 0..2 {
-        let address = session.json("addr delias_service_shell --json")?[0]["address"].as_str().context("no address")?.to_owned();
-        let said = gdb(&["info line delias_service_shell", "info symbol $pc", "backtrace", "list kernel/task/src/spawn.rs:120,124"])?;
+        let address =
+            session.json("addr delias_service_shell --json")?[0]["address"].as_str().context("no address")?.to_owned();
+        let said = gdb(&[
+            "info line delias_service_shell",
+            "info symbol $pc",
+            "backtrace",
+            "list kernel/task/src/spawn.rs:120,124",
+        ])?;
         contains(&said, &format!("starts at address {address}"))?;
         contains(&said, "delias_platform_halt")?;
         contains(&said, "task::spawn::idle")?;
@@ -136,7 +165,8 @@ fn debugs(bench: &Bench) -> Result<()> {
     }
     // It stops where it is asked to, and what it stopped goes on afterwards.
     let said = std::thread::scope(|scope| -> Result<String> {
-        let waiting = scope.spawn(|| gdb(&["break app_hello::delias_app_hello", "continue", "backtrace 2", "delete", "detach"]));
+        let waiting =
+            scope.spawn(|| gdb(&["break app_hello::delias_app_hello", "continue", "backtrace 2", "delete", "detach"]));
         let end = Instant::now() + Duration::from_secs(60);
         while !waiting.is_finished() && Instant::now() < end {
             session.run("run hello")?;
@@ -163,13 +193,27 @@ fn finds_nobody(bench: &Bench) -> Result<()> {
 /// On a machine on which the tests run, everything is there.
 fn doctor(bench: &Bench) -> Result<()> {
     let rooms = Rooms::empty("doctor")?;
-    let output = rooms.tool(&bench.project, &bench.project.root).arg("doctor").output().context("cannot start delias")?;
+    let output =
+        rooms.tool(&bench.project, &bench.project.root).arg("doctor").output().context("cannot start delias")?;
     let said = text(&output.stdout);
     ensure!(output.status.success(), "{said}");
-    ["ok      compiler: rustc", "ok      qemu-system-x86_64: /", "ok      image: built", "system: none runs", "everything is there"].iter().try_for_each(|part| contains(&said, part))?;
+    [
+        "ok      compiler: rustc",
+        "ok      qemu-system-x86_64: /",
+        "ok      image: built",
+        "system: none runs",
+        "everything is there",
+    ]
+    .iter()
+    .try_for_each(|part| contains(&said, part))?;
     // One that misses something says what, and what to do.
     let path = std::env::temp_dir();
-    let output = rooms.tool(&bench.project, &bench.project.root).env("PATH", &path).arg("doctor").output().context("cannot start delias")?;
+    let output = rooms
+        .tool(&bench.project, &bench.project.root)
+        .env("PATH", &path)
+        .arg("doctor")
+        .output()
+        .context("cannot start delias")?;
     let said = text(&output.stdout);
     ensure!(!output.status.success(), "without PATH nothing is missing: {said}");
     contains(&said, "MISSING qemu-system-x86_64: not on PATH; `make setup` installs it (on Debian in qemu-system-x86)")

@@ -65,14 +65,26 @@ fn transcripts(bench: &Bench) -> Result<()> {
 
 /// The book has every command of the shell and every crate of the tree.
 fn described(bench: &Bench) -> Result<()> {
-    let read = |page: &str| fs::read_to_string(bench.project.root.join(page)).with_context(|| format!("cannot read {page}"));
+    let read =
+        |page: &str| fs::read_to_string(bench.project.root.join(page)).with_context(|| format!("cannot read {page}"));
     let (shell, interfaces) = (read("book/src/shell.md")?, read("book/src/interfaces.md")?);
     let help = bench.boot()?.run("help")?;
-    for command in help.lines().filter_map(|line| line.split_whitespace().next()).filter(|word| word.starts_with(char::is_alphabetic)) {
-        ensure!(shell.contains(&format!("`{command}`")) || shell.contains(&format!("`{command} ")), "book/src/shell.md does not describe `{command}`");
+    for command in help
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|word| word.starts_with(char::is_alphabetic))
+    {
+        ensure!(
+            shell.contains(&format!("`{command}`")) || shell.contains(&format!("`{command} ")),
+            "book/src/shell.md does not describe `{command}`"
+        );
     }
     for cell in Image::read(&bench.project)?.cells.iter().filter(|cell| cell.own) {
-        ensure!(interfaces.contains(&format!("`{}`", cell.name)), "book/src/interfaces.md does not describe {}", cell.name);
+        ensure!(
+            interfaces.contains(&format!("`{}`", cell.name)),
+            "book/src/interfaces.md does not describe {}",
+            cell.name
+        );
     }
     Ok(())
 }
@@ -103,7 +115,10 @@ fn live(bench: &Bench) -> Result<()> {
                     }
                 }
                 let status = Command::new("sh").args(["-c", command]).current_dir(&workbench.project.root).status();
-                ensure!(status.with_context(|| format!("cannot run `{command}`"))?.success(), "{page}: `{command}` failed");
+                ensure!(
+                    status.with_context(|| format!("cannot run `{command}`"))?.success(),
+                    "{page}: `{command}` failed"
+                );
             }
             workbench.undo()?;
         }

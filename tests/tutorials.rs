@@ -83,7 +83,8 @@ struct Terminals<'b> {
 impl Terminals<'_> {
     fn host(&mut self, line: &str) -> Result<String> {
         if line == "make run" {
-            let image = delias::builds::find(&self.tree, &delias::image::build(&self.tree)?.id).context("the build was not kept")?;
+            let image = delias::builds::find(&self.tree, &delias::image::build(&self.tree)?.id)
+                .context("the build was not kept")?;
             let session = Session::boot(&self.bench.project, &image, &Machine::default())?;
             self.rooms = Some(Rooms::with("tutorial", &self.tree, &session)?);
             self.session = Some(session);
@@ -95,15 +96,27 @@ impl Terminals<'_> {
         }
         let rooms = self.rooms.as_ref().context("nothing runs yet")?;
         let mut command = Command::new("sh");
-        let path = std::env::join_paths(std::iter::once(self.programs.clone()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())))?;
-        command.args(["-c", &format!("set -e\n{}{line}", self.before)]).current_dir(&self.tree.root).env("PATH", path).env("XDG_RUNTIME_DIR", rooms.home()).env("XDG_CACHE_HOME", rooms.home());
+        let path = std::env::join_paths(
+            std::iter::once(self.programs.clone())
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+        )?;
+        command
+            .args(["-c", &format!("set -e\n{}{line}", self.before)])
+            .current_dir(&self.tree.root)
+            .env("PATH", path)
+            .env("XDG_RUNTIME_DIR", rooms.home())
+            .env("XDG_CACHE_HOME", rooms.home());
         for name in ["RUSTC", "CARGO_TARGET_DIR", "CARGO", "RUSTC_BOOTSTRAP", "ONLY"] {
             command.env_remove(name);
         }
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{line}`"))?;
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         // A tutorial shows what is refused too.
-        ensure!(output.status.success() || !shown.is_empty(), "`{line}` fails: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success() || !shown.is_empty(),
+            "`{line}` fails: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(shown)
     }
 
@@ -137,7 +150,14 @@ fn follow(bench: &Bench, name: &str) -> Result<()> {
     fs::write(&make, MAKE).context("cannot write a program")?;
     fs::set_permissions(&make, fs::Permissions::from_mode(0o755)).context("its rights cannot be set")?;
     workbench.begin();
-    let mut terminals = Terminals { bench, tree: workbench.project.clone(), rooms: None, session: None, programs: programs.clone(), before: String::new() };
+    let mut terminals = Terminals {
+        bench,
+        tree: workbench.project.clone(),
+        rooms: None,
+        session: None,
+        programs: programs.clone(),
+        before: String::new(),
+    };
     let done = all.iter().try_for_each(|line| {
         // What is edited is put back afterwards.
         for word in line.typed.strip_prefix("$ sed").map(split).transpose()?.into_iter().flatten() {

@@ -75,7 +75,12 @@ impl Voyage {
         }
         let (image, folder) = built?;
         let same = image.id == self.id()?;
-        ensure!(same == (edit.expected == Expected::Same), "the build {} the same, expected {:?}", if same { "is" } else { "is not" }, edit.expected);
+        ensure!(
+            same == (edit.expected == Expected::Same),
+            "the build {} the same, expected {:?}",
+            if same { "is" } else { "is not" },
+            edit.expected
+        );
         if same {
             return Ok(false);
         }
@@ -151,7 +156,11 @@ fn sail_through(bench: &Bench, seed: u64) -> Result<()> {
         let found = tasks.lines().filter(|line| line.split_whitespace().nth(1) == Some(app)).count();
         ensure!(found == wanted, "of {wanted} tasks {app} {found} are left: {tasks}\n{}", voyage.session.transcript());
     }
-    for line in tasks.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|name| ["load", "subject", "keeper", "count", "spin"].contains(&name))) {
+    for line in tasks.lines().filter(|line| {
+        line.split_whitespace()
+            .nth(1)
+            .is_some_and(|name| ["load", "subject", "keeper", "count", "spin"].contains(&name))
+    }) {
         let number = line.split_whitespace().next().unwrap_or_default().to_owned();
         voyage.session.run(&format!("kill {number}"))?;
     }
@@ -171,7 +180,10 @@ fn data(bench: &Bench) -> Result<()> {
     }
     let running = |session: &mut Session| -> Result<Vec<String>> {
         let tasks = session.run("ps")?;
-        let names = tasks.lines().filter_map(|line| line.split_whitespace().nth(1)).filter(|name| apps.clone().any(|app| app.starts_with(name)));
+        let names = tasks
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .filter(|name| apps.clone().any(|app| app.starts_with(name)));
         Ok(names.map(str::to_owned).collect())
     };
     let all = running(&mut voyage.session)?;
@@ -234,7 +246,12 @@ fn change_data(workbench: &mut Workbench, voyage: &mut Voyage, change: &migratio
     voyage.check_id()?;
     let updates = voyage.session.json("updates --json")?;
     let last = updates.as_array().and_then(|all| all.last()).context("no update is on the list")?;
-    ensure!(last["migrated"].as_u64() >= Some(change.values as u64), "{} values migrated, expected {}", last["migrated"], change.values);
+    ensure!(
+        last["migrated"].as_u64() >= Some(change.values as u64),
+        "{} values migrated, expected {}",
+        last["migrated"],
+        change.values
+    );
     workbench.undo()?;
     voyage.back()
 }
@@ -274,12 +291,16 @@ fn without_memory(bench: &Bench) -> Result<()> {
             voyage.check_id().with_context(|| format!("{line} with {leave_kib} KiB"))?;
         }
         let tasks = voyage.session.run("ps")?;
-        let hoard = tasks.lines().find(|line| line.split_whitespace().nth(1) == Some("hoard")).context("the hoard has gone")?;
+        let hoard =
+            tasks.lines().find(|line| line.split_whitespace().nth(1) == Some("hoard")).context("the hoard has gone")?;
         let number = hoard.split_whitespace().next().unwrap_or_default().to_owned();
         voyage.session.run(&format!("kill {number}"))?;
         nothing_old(&mut voyage.session)?;
     }
-    ensure!(refused >= 2 && applied == 1, "{refused} refused and {applied} applied: memory was not short enough, or too short");
+    ensure!(
+        refused >= 2 && applied == 1,
+        "{refused} refused and {applied} applied: memory was not short enough, or too short"
+    );
     ensure!(voyage.session.succeeds("reseat --all")?, "reseat --all failed afterwards");
     voyage.check_id()
 }
@@ -291,7 +312,13 @@ fn keeps_memory(bench: &Bench) -> Result<()> {
     let base = voyage.builds[0].1.clone();
     workbench.begin();
     let mut random = Random(77);
-    for name in ["a constant", "a static that others refer to", "a closure above live ones", "a body of the shell, while it updates", "a body of the heap"] {
+    for name in [
+        "a constant",
+        "a static that others refer to",
+        "a closure above live ones",
+        "a body of the shell, while it updates",
+        "a body of the heap",
+    ] {
         let edit = edits::named(name)?;
         (edit.make)(&mut workbench, &mut random)?;
     }
@@ -372,7 +399,10 @@ fn one_cell(bench: &Bench) -> Result<()> {
     }
     let (image, folder) = workbench.build()?;
     voyage.offer(&folder)?;
-    contains(&voyage.session.run("update measure --yes")?, "cell measure cannot be updated alone: with it must come app_subject")?;
+    contains(
+        &voyage.session.run("update measure --yes")?,
+        "cell measure cannot be updated alone: with it must come app_subject",
+    )?;
     contains(&voyage.session.run("update core --yes")?, "the offer has nothing for cell core")?;
     voyage.check_id()?;
     let plan = voyage.session.run("update round-robin --dry-run")?;
@@ -382,7 +412,8 @@ fn one_cell(bench: &Bench) -> Result<()> {
     ensure!(voyage.session.succeeds("cells --verify")?, "cells --verify failed");
     // What runs now was never built as a whole: the host puts it together, and the rest is the difference.
     let mut channel = voyage.session.channel()?;
-    let bundle = update::difference(&workbench.project, &mut channel, &image, &Wishes::default())?.context("nothing differs")?;
+    let bundle =
+        update::difference(&workbench.project, &mut channel, &image, &Wishes::default())?.context("nothing differs")?;
     let names: Vec<&str> = bundle.changes.iter().map(|change| change.name.as_str()).collect();
     equal("what is left", names, vec!["app_subject", "measure"])?;
     let offer = bundle.write()?;
@@ -415,16 +446,76 @@ fn probation(bench: &Bench) -> Result<()> {
     let panic = "if core::hint::black_box(true) { panic!(\"new code\") }";
     let fault = "// SAFETY: none, on purpose.\n    unsafe { core::ptr::without_provenance::<u64>(8).read_volatile() };";
     let cases = [
-        ("cells/shell/commands/src/system.rs", "let text = call.words.join(\" \");", panic, "echo boom", "commands::system::echo"),
-        ("cells/apps/hello/src/lib.rs", "console::println!(\"Hello from a cell.\");", panic, "run hello", "delias_app_hello"),
-        ("cells/drivers/uart/src/driver.rs", "    fn handle(&self, _vector: u8) {", panic, "echo typed", "uart::driver"),
-        ("cells/sched/round_robin/src/lib.rs", "    fn pick(&self, cpu: u32) -> Option<TaskRef> {", panic, "echo picked", "round_robin"),
-        ("kernel/task/src/schedule.rs", "pub(crate) fn pick(&self, now_ns: u64) -> TaskRef {", panic, "echo chosen", "task::"),
-        ("kernel/task/src/schedule.rs", "pub(crate) fn make_ready(&self, task: TaskRef, record: &Task, from: Status, why: Why) -> bool {", panic, "echo woken", "task::"),
-        ("kernel/task/src/kernel.rs", "fn resume(&self, task: TaskRef, now_ns: u64) -> *mut RegisterBlock {", fault, "echo resumed", "task::"),
-        ("kernel/task/src/kernel.rs", "fn wait(&self, task: TaskRef, tokens: Tokens) -> Option<u64> {", panic, "echo waited", "task::"),
-        ("cells/drivers/virtio_console/src/lib.rs", "    fn handle(&self, _vector: u8) {", panic, "echo over the channel", "virtio_console"),
-        ("kernel/interrupts/src/lib.rs", "pub fn dispatch(vector: u8) {", fault, "echo entered", "interrupts::dispatch"),
+        (
+            "cells/shell/commands/src/system.rs",
+            "let text = call.words.join(\" \");",
+            panic,
+            "echo boom",
+            "commands::system::echo",
+        ),
+        (
+            "cells/apps/hello/src/lib.rs",
+            "console::println!(\"Hello from a cell.\");",
+            panic,
+            "run hello",
+            "delias_app_hello",
+        ),
+        (
+            "cells/drivers/uart/src/driver.rs",
+            "    fn handle(&self, _vector: u8) {",
+            panic,
+            "echo typed",
+            "uart::driver",
+        ),
+        (
+            "cells/sched/round_robin/src/lib.rs",
+            "    fn pick(&self, cpu: u32) -> Option<TaskRef> {",
+            panic,
+            "echo picked",
+            "round_robin",
+        ),
+        (
+            "kernel/task/src/schedule.rs",
+            "pub(crate) fn pick(&self, now_ns: u64) -> TaskRef {",
+            panic,
+            "echo chosen",
+            "task::",
+        ),
+        (
+            "kernel/task/src/schedule.rs",
+            "pub(crate) fn make_ready(&self, task: TaskRef, record: &Task, from: Status, why: Why) -> bool {",
+            panic,
+            "echo woken",
+            "task::",
+        ),
+        (
+            "kernel/task/src/kernel.rs",
+            "fn resume(&self, task: TaskRef, now_ns: u64) -> *mut RegisterBlock {",
+            fault,
+            "echo resumed",
+            "task::",
+        ),
+        (
+            "kernel/task/src/kernel.rs",
+            "fn wait(&self, task: TaskRef, tokens: Tokens) -> Option<u64> {",
+            panic,
+            "echo waited",
+            "task::",
+        ),
+        (
+            "cells/drivers/virtio_console/src/lib.rs",
+            "    fn handle(&self, _vector: u8) {",
+            panic,
+            "echo over the channel",
+            "virtio_console",
+        ),
+        (
+            "kernel/interrupts/src/lib.rs",
+            "pub fn dispatch(vector: u8) {",
+            fault,
+            "echo entered",
+            "interrupts::dispatch",
+        ),
     ];
     for (file, at, bad, line, function) in cases {
         workbench.begin();

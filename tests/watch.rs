@@ -36,7 +36,10 @@ fn watched(workbench: &mut Workbench, session: &mut Session, output: impl Read) 
     let mut until = |part: &str| -> Result<String> {
         let mut all = String::new();
         loop {
-            let line = lines.next().with_context(|| format!("it ended without {part:?}: {all}"))?.context("it cannot be read")?;
+            let line = lines
+                .next()
+                .with_context(|| format!("it ended without {part:?}: {all}"))?
+                .context("it cannot be read")?;
             all = all + &line + "\n";
             if line.contains(part) {
                 return Ok(all);

@@ -36,7 +36,8 @@ impl Workbench {
             let from = of.build(name);
             let bytes = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
             if replace(&project.build(name), &bytes)? {
-                let mode = fs::metadata(&from).with_context(|| format!("cannot read {}", from.display()))?.permissions();
+                let mode =
+                    fs::metadata(&from).with_context(|| format!("cannot read {}", from.display()))?.permissions();
                 fs::set_permissions(project.build(name), mode).context("the tool cannot be made executable")?;
             }
         }
@@ -85,7 +86,8 @@ impl Workbench {
     pub fn set_line(&mut self, file: &str, prefix: &str, line: &str) -> Result<()> {
         let text = self.read(file)?;
         let old = text.lines().find(|old| old.starts_with(prefix));
-        let old = old.with_context(|| format!("{file} has no line {prefix:?}: the edit does not fit the tree any more"))?;
+        let old =
+            old.with_context(|| format!("{file} has no line {prefix:?}: the edit does not fit the tree any more"))?;
         let text = text.replacen(old, line, 1);
         self.write(file, &text)
     }
@@ -129,7 +131,9 @@ fn copy_sources(from: &Path, to: &Path, with_times: bool) -> Result<()> {
     let names = names.split('\0').filter(|name| !name.is_empty() && from.join(name).is_file());
     let mut wanted: BTreeMap<PathBuf, PathBuf> = names.map(|name| (to.join(name), from.join(name))).collect();
     // A server may link more than an app.
-    for (cell, room) in [("measure", "apps"), ("subject", "apps"), ("load", "apps"), ("hoard", "apps"), ("keeper", "drivers")] {
+    for (cell, room) in
+        [("measure", "apps"), ("subject", "apps"), ("load", "apps"), ("hoard", "apps"), ("keeper", "drivers")]
+    {
         for file in ["Cargo.toml", "src/lib.rs"] {
             let source = from.join("tests/cells").join(cell).join(file);
             wanted.insert(to.join("cells").join(room).join(cell).join(file), source);

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 /// The shell's commands that the host tool passes on.
 pub const WORDS: [&str; 20] = [
-    "addr", "cells", "deps", "kill", "log", "mem", "ns", "peek", "poweroff", "ps", "reboot", "reseat", "rollback", "sched", "services", "ship", "unload", "update", "updates",
-    "who-uses",
+    "addr", "cells", "deps", "kill", "log", "mem", "ns", "peek", "poweroff", "ps", "reboot", "reseat", "rollback",
+    "sched", "services", "ship", "unload", "update", "updates", "who-uses",
 ];
 /// Between two looks at the log, in milliseconds.
 const LOOK_MS: u64 = 200;
@@ -27,7 +27,9 @@ const LOOK_MS: u64 = 200;
 /// There is none.
 pub fn connect(project: Option<&Project>) -> Result<Channel> {
     let from = project.map_or(String::new(), |project| format!(" that was started from {}", project.root.display()));
-    let Some(socket) = running::find(project)? else { bail!("no system runs{from}: `make run` in a tree of Delias starts one") };
+    let Some(socket) = running::find(project)? else {
+        bail!("no system runs{from}: `make run` in a tree of Delias starts one")
+    };
     Channel::connect(&socket)
 }
 
@@ -36,7 +38,8 @@ pub fn connect(project: Option<&Project>) -> Result<Channel> {
 /// # Errors
 /// No system runs, it does not answer, or there is no such command.
 pub fn say(project: Option<&Project>, words: &[OsString]) -> Result<ExitCode> {
-    let words: Vec<&str> = words.iter().map(|word| word.to_str().context("a word is not UTF-8")).collect::<Result<_>>()?;
+    let words: Vec<&str> =
+        words.iter().map(|word| word.to_str().context("a word is not UTF-8")).collect::<Result<_>>()?;
     let (first, rest) = words.split_first().context("nothing is asked")?;
     ensure!(WORDS.contains(first), "there is no command `{first}`; `delias help` lists them");
     if *first == "log" && rest.iter().any(|word| matches!(*word, "-f" | "--follow")) {
@@ -102,7 +105,14 @@ fn readable(record: &str) -> Result<String> {
     let record: serde_json::Value = serde_json::from_str(record).context("the log has a line that is no record")?;
     let ns = record["ns"].as_u64().unwrap_or_default();
     let text = |field: &str| record[field].as_str().unwrap_or_default();
-    Ok(format!("{:6}.{:06} {:5} {}: {}", ns / 1_000_000_000, ns / 1000 % 1_000_000, text("level"), text("cell"), text("text")))
+    Ok(format!(
+        "{:6}.{:06} {:5} {}: {}",
+        ns / 1_000_000_000,
+        ns / 1000 % 1_000_000,
+        text("level"),
+        text("cell"),
+        text("text")
+    ))
 }
 
 #[cfg(test)]
@@ -111,7 +121,8 @@ mod tests {
 
     #[test]
     fn words_are_read_back_as_they_were() {
-        for word in ["ps", "--json", "", "two words", "it's", "a \"b\" \\ 'c'", "<a as b>::c", "$x;y|z&", "line\nbreak"] {
+        for word in ["ps", "--json", "", "two words", "it's", "a \"b\" \\ 'c'", "<a as b>::c", "$x;y|z&", "line\nbreak"]
+        {
             let commands = syntax::parse(&format!("echo {} end", quoted(word))).unwrap();
             assert_eq!(commands.len(), 1, "{word:?}");
             assert_eq!(commands[0].words, ["echo", word, "end"], "{word:?}");

@@ -23,7 +23,11 @@ const COMMAND_LINE_BYTES: usize = 8192;
 /// QEMU cannot be started.
 pub fn run(project: &Project) -> Result<ExitCode> {
     let known = Known::new(project)?;
-    let machine = Machine { channel: Some(known.socket().to_path_buf()), debugger: Some(known.debugger()), ..Machine::from_environment()? };
+    let machine = Machine {
+        channel: Some(known.socket().to_path_buf()),
+        debugger: Some(known.debugger()),
+        ..Machine::from_environment()?
+    };
     let mut command = machine.command(&project.build("delias"), &Boot::Disk(project.build("delias.iso")))?;
     eprintln!("delias: booting build/delias.iso; `poweroff` ends it, or Ctrl-] and then x");
     // QEMU gives the terminal back when it ends by itself; after a kill we do.

@@ -60,7 +60,9 @@ pub fn keep(project: &Project, image: &Image) -> Result<PathBuf> {
 
 fn link(from: &Path, to: &Path) -> Result<()> {
     // A file system without hard links gets a copy.
-    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ())).with_context(|| format!("cannot keep {}", from.display()))
+    fs::hard_link(from, to)
+        .or_else(|_| fs::copy(from, to).map(|_| ()))
+        .with_context(|| format!("cannot keep {}", from.display()))
 }
 
 /// The folder of a build that was kept.
@@ -109,12 +111,20 @@ pub fn compose(project: &Project, id: &str, base: &Path, cells: &[Running]) -> R
     let _ = fs::remove_dir_all(&begun);
     fs::create_dir_all(begun.join("cells")).with_context(|| format!("cannot create {}", begun.display()))?;
     for running in cells {
-        let (home, row) = homes.remove(running).with_context(|| format!("the running cell {} is in no build that was kept", running.0))?;
+        let (home, row) = homes
+            .remove(running)
+            .with_context(|| format!("the running cell {} is in no build that was kept", running.0))?;
         for name in [format!("cells/{}.o", row.name), format!("cells/{}.debug.o", row.name)] {
             link(&home.join(&name), &begun.join(&name))?;
         }
         let object_hash = *blake3::Hash::from_hex(&row.object).ok().context("a kept build is damaged")?.as_bytes();
-        manifest.cells.push(manifest::Cell { name: row.name.clone(), version: row.version.clone(), object_hash, boot: row.boot, own: row.own });
+        manifest.cells.push(manifest::Cell {
+            name: row.name.clone(),
+            version: row.version.clone(),
+            object_hash,
+            boot: row.boot,
+            own: row.own,
+        });
         image.cells.push(row);
     }
     manifest.cells.sort_by(|a, b| a.name.cmp(&b.name));
@@ -122,7 +132,8 @@ pub fn compose(project: &Project, id: &str, base: &Path, cells: &[Running]) -> R
     image.id = hex(manifest.image_id);
     ensure!(image.id == id, "the running cells together have the id {}, but the system says {id}", image.id);
     let head = manifest.write().context("the manifest cannot be written")?;
-    let write = |name: &str, bytes: &[u8]| fs::write(begun.join(name), bytes).with_context(|| format!("cannot write {name}"));
+    let write =
+        |name: &str, bytes: &[u8]| fs::write(begun.join(name), bytes).with_context(|| format!("cannot write {name}"));
     write("cells.tar", &archive::pack(&[(manifest::FILE.to_owned(), &head)])?)?;
     write("image.json", &serde_json::to_vec_pretty(&image)?)?;
     write("used", b"")?;

@@ -104,7 +104,11 @@ impl Message {
         let said = self.message.as_ref()?;
         let missing = said.code.as_ref().is_some_and(|code| code.code == NO_CRATE);
         (missing && said.message.contains("`std`")).then(|| {
-            let way = if id == own { "it is `#![no_std]`" } else { "ask for it without, if it can be had so (mostly `default-features = false`)" };
+            let way = if id == own {
+                "it is `#![no_std]`"
+            } else {
+                "ask for it without, if it can be had so (mostly `default-features = false`)"
+            };
             format!("{} needs `std`, which no cell has: {way}", who())
         })
     }
@@ -114,7 +118,10 @@ impl Message {
         let (id, target) = (self.package_id.as_ref()?, self.target.as_ref()?);
         let with = |wanted: &str| {
             let files = self.filenames.iter().flatten();
-            files.into_iter().find(|path| is_ours(path) && path.extension().is_some_and(|extension| extension == wanted)).cloned()
+            files
+                .into_iter()
+                .find(|path| is_ours(path) && path.extension().is_some_and(|extension| extension == wanted))
+                .cloned()
         };
         let (true, Some(rlib), Some(rmeta)) = (target.is_library(), with("rlib"), with("rmeta")) else { return None };
         // Beside the metadata, which, other than the rlib, is never copied anywhere else.
@@ -345,10 +352,14 @@ pub fn share(from: &Project, to: &Project) -> Result<()> {
         if copy.exists() || !source.exists() {
             continue;
         }
-        std::fs::create_dir_all(to.build("cargo")).with_context(|| format!("cannot create {}", to.build("cargo").display()))?;
+        std::fs::create_dir_all(to.build("cargo"))
+            .with_context(|| format!("cannot create {}", to.build("cargo").display()))?;
         // With its times, by which cargo knows what is up to date; under its name only once it is whole.
         let partial = copy.with_extension("partial");
-        let status = Command::new("cp").args(["--archive", "--reflink=auto", "--no-target-directory"]).args([&source, &partial]).status();
+        let status = Command::new("cp")
+            .args(["--archive", "--reflink=auto", "--no-target-directory"])
+            .args([&source, &partial])
+            .status();
         ensure!(status.context("cannot start cp")?.success(), "{} cannot be copied", source.display());
         std::fs::rename(&partial, &copy).with_context(|| format!("cannot create {}", copy.display()))?;
     }
@@ -358,7 +369,8 @@ pub fn share(from: &Project, to: &Project) -> Result<()> {
 fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts> {
     let own_prefix = format!("path+file://{}/", project.root.display());
     // Ids escape blanks and the like, as URLs do. The library's copy lies in build/.
-    let own = |id: &str| id.replace("%20", " ").strip_prefix(&own_prefix).is_some_and(|folder| !folder.starts_with("build/"));
+    let own =
+        |id: &str| id.replace("%20", " ").strip_prefix(&own_prefix).is_some_and(|folder| !folder.starts_with("build/"));
     let mut libraries: Vec<Library> = Vec::new();
     let (mut boot_program, mut macros) = (None, Vec::new());
     for message in messages {
@@ -369,7 +381,13 @@ fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts
         if target.name == BOOT_PROGRAM && target.kind == ["bin"] {
             boot_program = message.executable;
         } else if target.kind == ["proc-macro"] {
-            macros.extend(message.filenames.unwrap_or_default().into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "so")));
+            macros.extend(
+                message
+                    .filenames
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter(|file| file.extension().is_some_and(|extension| extension == "so")),
+            );
         }
     }
     let Some(boot_program) = boot_program else { bail!("cargo built no {BOOT_PROGRAM}") };

@@ -38,7 +38,8 @@ impl Channel {
     /// # Errors
     /// Nobody listens there.
     pub fn connect(socket: &Path) -> Result<Channel> {
-        let stream = UnixStream::connect(socket).with_context(|| format!("no system answers at {}", socket.display()))?;
+        let stream =
+            UnixStream::connect(socket).with_context(|| format!("no system answers at {}", socket.display()))?;
         let session = RandomState::new().hash_one(std::process::id()) as u32;
         let mut channel = Channel { stream, decoder: Decoder::new(), rest: Vec::new(), session };
         // Whatever the last one left half sent ends here.
@@ -77,7 +78,9 @@ impl Channel {
             match self.stream.read(&mut piece) {
                 Ok(0) => bail!("the system has gone"),
                 Ok(count) => self.rest.extend_from_slice(&piece[..count]),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                }
                 Err(error) => return Err(error).context("the system has gone"),
             }
         }
@@ -91,7 +94,9 @@ impl Channel {
                 Answer::Text(piece) => text += &piece,
                 Answer::Ended { status } => return Ok(Ran { text, status }),
                 Answer::Refused(why) => bail!("{why}"),
-                Answer::State(_) | Answer::Go | Answer::Bytes(_) => bail!("the system answers something else than it was asked"),
+                Answer::State(_) | Answer::Go | Answer::Bytes(_) => {
+                    bail!("the system answers something else than it was asked")
+                }
             }
         }
     }

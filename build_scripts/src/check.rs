@@ -147,8 +147,16 @@ pub fn sections(cells: &[CellObject], manifest: &Manifest) -> Result<Vec<Vec<(St
         let cell = graph.cell(*id);
         let Some(placement) = cell.placement.as_deref() else { return Vec::new() };
         let text = placement.text;
-        let placed = cell.object.sections.iter().enumerate().map(|(index, section)| (section.name.to_owned(), placement.address(index as u32, 0)));
-        placed.filter(|(_, address)| (text.address..text.end()).contains(address)).map(|(name, address)| (name, address - text.address)).collect()
+        let placed = cell
+            .object
+            .sections
+            .iter()
+            .enumerate()
+            .map(|(index, section)| (section.name.to_owned(), placement.address(index as u32, 0)));
+        placed
+            .filter(|(_, address)| (text.address..text.end()).contains(address))
+            .map(|(name, address)| (name, address - text.address))
+            .collect()
     };
     Ok(ids.iter().map(of).collect())
 }

@@ -1,8 +1,8 @@
 //! `delias doctor`: looks over a person's machine, step by step, and says of each step what to do if it is not as it should be.
 
-use crate::project::{Project, Toolchain};
 use crate::builds::hex;
 use crate::channel::Channel;
+use crate::project::{Project, Toolchain};
 use crate::sdk::Sdk;
 use crate::{qemu, running};
 use anyhow::Result;
@@ -38,26 +38,46 @@ fn step(what: impl Into<String>, found: Result<String, String>) -> Step {
 /// # Errors
 /// The SDK cannot be read.
 pub fn of_sdk(sdk: &Sdk) -> Result<ExitCode> {
-    let compiler = sdk.toolchain().map(|toolchain| toolchain.rustc.display().to_string()).map_err(|error| format!("{error:#}"));
-    let mut steps = vec![step("SDK", Ok(format!("of image {} at {}", sdk.short(), sdk.root.display()))), step("compiler", compiler)];
-    for (program, package, what) in [("cc", "gcc libc6-dev", "macros are compiled with it"), ("tar", "tar", "`delias push` packs sources with it"), ("gzip", "gzip", "`delias push` packs sources with it"), (qemu::QEMU, "qemu-system-x86", "`delias test` boots with it"), ("gdb", "gdb", "`delias gdb` is it")] {
-        steps.push(step(program, on_path(program).ok_or_else(|| format!("not on PATH; {what} (on Debian: apt-get install {package})"))));
+    let compiler =
+        sdk.toolchain().map(|toolchain| toolchain.rustc.display().to_string()).map_err(|error| format!("{error:#}"));
+    let mut steps = vec![
+        step("SDK", Ok(format!("of image {} at {}", sdk.short(), sdk.root.display()))),
+        step("compiler", compiler),
+    ];
+    for (program, package, what) in [
+        ("cc", "gcc libc6-dev", "macros are compiled with it"),
+        ("tar", "tar", "`delias push` packs sources with it"),
+        ("gzip", "gzip", "`delias push` packs sources with it"),
+        (qemu::QEMU, "qemu-system-x86", "`delias test` boots with it"),
+        ("gdb", "gdb", "`delias gdb` is it"),
+    ] {
+        steps.push(step(
+            program,
+            on_path(program).ok_or_else(|| format!("not on PATH; {what} (on Debian: apt-get install {package})")),
+        ));
     }
-    steps.push(step("system", match running::find(None) {
-        Ok(Some(socket)) => matching(sdk, &socket),
-        Ok(None) => Ok("none runs; `make run` in a tree of Delias starts one".to_owned()),
-        Err(error) => Err(format!("{error:#}")),
-    }));
+    steps.push(step(
+        "system",
+        match running::find(None) {
+            Ok(Some(socket)) => matching(sdk, &socket),
+            Ok(None) => Ok("none runs; `make run` in a tree of Delias starts one".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        },
+    ));
     Ok(tell(&steps))
 }
 
 /// Whether the system that runs is of the SDK's image.
 fn matching(sdk: &Sdk, socket: &Path) -> Result<String, String> {
-    let state = Channel::connect(socket).and_then(|mut channel| channel.state()).map_err(|error| format!("{error:#}"))?;
+    let state =
+        Channel::connect(socket).and_then(|mut channel| channel.state()).map_err(|error| format!("{error:#}"))?;
     let base = hex(state.base_id);
     match base == sdk.description.id {
         true => Ok(format!("one of this image runs, with {} guests", state.guests.len())),
-        false => Err(format!("{} runs, so what this SDK builds does not fit it; use the SDK of that image (`make sdk` in its tree)", &base[..16])),
+        false => Err(format!(
+            "{} runs, so what this SDK builds does not fit it; use the SDK of that image (`make sdk` in its tree)",
+            &base[..16]
+        )),
     }
 }
 
@@ -67,19 +87,30 @@ fn matching(sdk: &Sdk, socket: &Path) -> Result<String, String> {
 /// The tree's own lists cannot be read.
 pub fn of_tree(project: &Project) -> Result<ExitCode> {
     let pins: Pins = project.read_cfg("toolchain.toml")?;
-    let mut steps = vec![step("tree", Ok(project.root.display().to_string())), compiler(project, &pins.release), cargo_home(project)];
+    let mut steps = vec![
+        step("tree", Ok(project.root.display().to_string())),
+        compiler(project, &pins.release),
+        cargo_home(project),
+    ];
     for (program, package) in &pins.programs {
-        let found = on_path(program).ok_or_else(|| format!("not on PATH; `make setup` installs it (on Debian in {package})"));
+        let found =
+            on_path(program).ok_or_else(|| format!("not on PATH; `make setup` installs it (on Debian in {package})"));
         steps.push(step(program.as_str(), found));
     }
     for (file, package) in &pins.files {
         let found = Path::new(file).exists().then(|| "there".to_owned());
-        steps.push(step(file.as_str(), found.ok_or_else(|| format!("not there; `make setup` installs it (on Debian in {package})"))));
+        steps.push(step(
+            file.as_str(),
+            found.ok_or_else(|| format!("not there; `make setup` installs it (on Debian in {package})")),
+        ));
     }
     steps.push(step("room", room(project)));
     steps.push(step("accelerator", Ok(accelerator())));
     let image = project.build("image.json");
-    steps.push(step("image", image.exists().then(|| "built".to_owned()).ok_or_else(|| "not built yet; `make image` builds it".to_owned())));
+    steps.push(step(
+        "image",
+        image.exists().then(|| "built".to_owned()).ok_or_else(|| "not built yet; `make image` builds it".to_owned()),
+    ));
     let system = match running::find(Some(project)) {
         Ok(Some(socket)) => Ok(format!("runs; its channel is {}", socket.display())),
         Ok(None) => Ok("none runs; `make run` starts one".to_owned()),
@@ -116,7 +147,10 @@ fn compiler(project: &Project, release: &str) -> Step {
         let source = toolchain.sysroot.join("lib/rustlib/src/rust/library/core");
         match source.is_dir() {
             true => Ok(format!("{first} at {}", toolchain.rustc.display())),
-            false => Err(format!("{first} without the source of its library at {}; `make setup` installs it", source.display())),
+            false => Err(format!(
+                "{first} without the source of its library at {}; `make setup` installs it",
+                source.display()
+            )),
         }
     });
     step("compiler", found)
@@ -126,11 +160,18 @@ fn compiler(project: &Project, release: &str) -> Step {
 fn cargo_home(project: &Project) -> Step {
     let done = Toolchain::find(project).map_err(|error| format!("{error:#}")).and_then(|toolchain| {
         let host = toolchain.identity().unwrap_or_default();
-        let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("x86_64-unknown-linux-gnu").to_owned();
-        let output = toolchain.cargo(project).args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", &host]).output();
+        let host =
+            host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("x86_64-unknown-linux-gnu").to_owned();
+        let output = toolchain
+            .cargo(project)
+            .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", &host])
+            .output();
         match output {
             Ok(output) if output.status.success() => Ok("all fetched".to_owned()),
-            Ok(_) => Err("not all are here; `cargo fetch` in the tree gets them, which needs a way to the registry".to_owned()),
+            Ok(_) => {
+                Err("not all are here; `cargo fetch` in the tree gets them, which needs a way to the registry"
+                    .to_owned())
+            }
             Err(error) => Err(format!("cargo cannot be started: {error}")),
         }
     });
@@ -140,12 +181,19 @@ fn cargo_home(project: &Project) -> Step {
 /// Where a program lies.
 pub fn on_path(program: &str) -> Option<String> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file()).map(|path| path.display().to_string())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+        .map(|path| path.display().to_string())
 }
 
 /// Room on the disk that `build/` lies on, as `df` has it.
 fn room(project: &Project) -> Result<String, String> {
-    let output = Command::new("df").args(["--output=avail", "-B1"]).arg(&project.root).output().map_err(|error| format!("df cannot be started: {error}"))?;
+    let output = Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(&project.root)
+        .output()
+        .map_err(|error| format!("df cannot be started: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let bytes: u64 = text.lines().last().and_then(|line| line.trim().parse().ok()).ok_or("df does not say")?;
     match bytes >= ROOM_BYTES {
@@ -157,7 +205,9 @@ fn room(project: &Project) -> Result<String, String> {
 /// What QEMU will run code with.
 fn accelerator() -> String {
     let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let has = |flag: &str| information.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|word| word == flag));
+    let has = |flag: &str| {
+        information.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|word| word == flag))
+    };
     match (has("vmx") || has("svm"), Path::new("/dev/kvm").exists()) {
         (true, true) => "KVM".to_owned(),
         (true, false) => "TCG, since there is no /dev/kvm; with it the system runs faster".to_owned(),

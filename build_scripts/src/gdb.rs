@@ -5,8 +5,8 @@
 //! its memory ──the map of text──▶ where each copy lies ────────────────────────────────┴▶ gdb.py, whenever it stops
 //! ```
 
-use crate::channel::Channel;
 use crate::builds::hex;
+use crate::channel::Channel;
 use crate::guest::world::World;
 use crate::project::{Project, replace};
 use crate::sdk::Sdk;
@@ -48,7 +48,9 @@ struct Cell {
 /// No system runs, it is none of a build that is kept here, or there is no gdb.
 pub fn run(project: Option<&Project>, arguments: &[std::ffi::OsString]) -> Result<ExitCode> {
     doctor::on_path(GDB).with_context(|| format!("{GDB} is not on PATH; on Debian: apt-get install gdb"))?;
-    let Some(socket) = running::find(project)? else { bail!("no system runs: `make run` in a tree of Delias starts one") };
+    let Some(socket) = running::find(project)? else {
+        bail!("no system runs: `make run` in a tree of Delias starts one")
+    };
     let folder = match project {
         Some(project) => project.build("gdb"),
         None => std::env::temp_dir().join(format!("delias-gdb-{}", std::process::id())),
@@ -60,7 +62,17 @@ pub fn run(project: Option<&Project>, arguments: &[std::ffi::OsString]) -> Resul
     let text = SCRIPT.replace("@KNOWN@", &known.display().to_string()).replace("@LAYOUT@", &layout().to_string());
     replace(&script, text.as_bytes())?;
     let mut command = Command::new(GDB);
-    command.args(["-q", "-ex", "set confirm off", "-ex", "set pagination off", "-ex", "set architecture i386:x86-64", "-ex", "set language rust"]);
+    command.args([
+        "-q",
+        "-ex",
+        "set confirm off",
+        "-ex",
+        "set pagination off",
+        "-ex",
+        "set architecture i386:x86-64",
+        "-ex",
+        "set language rust",
+    ]);
     for (from, to) in places(project)? {
         command.arg("-ex").arg(format!("set substitute-path {from} {}", to.display()));
     }
@@ -145,9 +157,19 @@ impl Asked {
         let rows = list["cells"].as_array().context("the system does not list its cells")?;
         let mut all = Vec::new();
         for row in rows {
-            let (Some(name), Some(number), Some(copy)) = (row["name"].as_str(), row["number"].as_u64(), row["reseated"].as_u64()) else { continue };
+            let (Some(name), Some(number), Some(copy)) =
+                (row["name"].as_str(), row["number"].as_u64(), row["reseated"].as_u64())
+            else {
+                continue;
+            };
             let Some(at) = cells.iter().position(|cell| cell.cell.name == name) else { continue };
-            all.push(Cell { number, name: name.to_owned(), copy, file: world.join(format!("cells/{name}.debug.o")), sections: sections[at].clone() });
+            all.push(Cell {
+                number,
+                name: name.to_owned(),
+                copy,
+                file: world.join(format!("cells/{name}.debug.o")),
+                sections: sections[at].clone(),
+            });
         }
         replace(&self.known, &serde_json::to_vec(&all)?)?;
         (self.id, self.text) = (id, ran.text);

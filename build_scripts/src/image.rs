@@ -174,8 +174,14 @@ pub fn artifacts(project: &Project, toolchain: &Toolchain) -> Result<Artifacts> 
     let lock = File::create(project.build("image.lock")).context("cannot create build/image.lock")?;
     lock.lock().context("cannot lock build/image.lock")?;
     let artifacts = cargo::build(project, toolchain)?;
-    let stamp: Stamp = fs::read(project.build("image.stamp")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    ensure!(stamp.inputs == inputs(project, toolchain, &artifacts)?, "the sources have changed while the image was being built: again");
+    let stamp: Stamp = fs::read(project.build("image.stamp"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    ensure!(
+        stamp.inputs == inputs(project, toolchain, &artifacts)?,
+        "the sources have changed while the image was being built: again"
+    );
     Ok(artifacts)
 }
 
@@ -184,12 +190,20 @@ fn inputs(project: &Project, toolchain: &Toolchain, artifacts: &Artifacts) -> Re
     let mut hasher = blake3::Hasher::new();
     let program = project.build("delias");
     // cargo names what is up to date in any order.
-    let mut files: Vec<&PathBuf> = [&artifacts.boot_program, &toolchain.rustc, &program].into_iter().chain(artifacts.libraries.iter().map(|l| &l.rlib)).collect();
+    let mut files: Vec<&PathBuf> = [&artifacts.boot_program, &toolchain.rustc, &program]
+        .into_iter()
+        .chain(artifacts.libraries.iter().map(|l| &l.rlib))
+        .collect();
     files.sort();
     for path in files {
         hasher.update(format!("{} {}\n", path.display(), fingerprint(path)?).as_bytes());
     }
-    for path in [project.cfg("boot.toml"), project.cfg("hosted.toml"), project.cfg(namespaces::FILE), project.root.join("grub.cfg")] {
+    for path in [
+        project.cfg("boot.toml"),
+        project.cfg("hosted.toml"),
+        project.cfg(namespaces::FILE),
+        project.root.join("grub.cfg"),
+    ] {
         hasher.update(&fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?);
     }
     Ok(hasher.finalize().to_hex().to_string())

@@ -14,7 +14,10 @@ use std::process::{Command, ExitCode};
 
 /// Builds, checks, boots and tests Delias.
 #[derive(Parser)]
-#[command(name = "delias", after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, sched, services, ship, unload, update, updates, who-uses")]
+#[command(
+    name = "delias",
+    after_help = "Every other word is one of the shell's, for the system that runs: addr, cells, deps, kill, log [-f], mem, ns, peek, poweroff, ps, reboot, reseat, rollback, sched, services, ship, unload, update, updates, who-uses"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Commands,
@@ -214,7 +217,11 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Commands::Diff { json, output, wishes, .. } => update::show(&project, &wishes, json, output.as_deref()),
         Commands::Offer { apply, wishes } => {
             let asked = qemu::variable("APPLY");
-            ensure!(matches!(asked.as_deref(), None | Some("0" | "1")), "APPLY is {}, expected 0 or 1", asked.unwrap_or_default());
+            ensure!(
+                matches!(asked.as_deref(), None | Some("0" | "1")),
+                "APPLY is {}, expected 0 or 1",
+                asked.unwrap_or_default()
+            );
             update::run(&project, &wishes, apply || asked.as_deref() == Some("1"))
         }
         Commands::Watch => watch::run(&project),
@@ -252,7 +259,14 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             println!("{}", sdk::make(&project)?.display());
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Attend { .. } | Commands::Doctor | Commands::Gdb { .. } | Commands::Shell(_) | Commands::Exec { .. } | Commands::New { .. } | Commands::Build { .. } | Commands::Push(_) => unreachable!("it never gets here"),
+        Commands::Attend { .. }
+        | Commands::Doctor
+        | Commands::Gdb { .. }
+        | Commands::Shell(_)
+        | Commands::Exec { .. }
+        | Commands::New { .. }
+        | Commands::Build { .. }
+        | Commands::Push(_) => unreachable!("it never gets here"),
     }
 }
 

@@ -54,12 +54,17 @@ pub fn resolve(project: &Project, cells: &[CellObject]) -> Result<Vec<Namespace>
         let mut members = Vec::new();
         for entry in &row.cells {
             match entry.contains('/') {
-                true => members.extend(crates_in(project, entry).with_context(|| format!("cfg/{FILE}: namespace {}", row.name))?),
+                true => members
+                    .extend(crates_in(project, entry).with_context(|| format!("cfg/{FILE}: namespace {}", row.name))?),
                 false => members.push(entry.clone()),
             }
         }
         for name in members.iter().chain(&row.allows) {
-            ensure!(there.contains(name.as_str()), "cfg/{FILE}: namespace {} names {name}, which is no cell of the image and no symbol of one", row.name);
+            ensure!(
+                there.contains(name.as_str()),
+                "cfg/{FILE}: namespace {} names {name}, which is no cell of the image and no symbol of one",
+                row.name
+            );
         }
         namespaces.push(Namespace { name: row.name, cells: members, allows: row.allows, made: false });
     }
@@ -74,7 +79,8 @@ fn crates_in(project: &Project, folder: &str) -> Result<Vec<String>> {
     for entry in fs::read_dir(&path).with_context(|| format!("cannot list {}", path.display()))?.flatten() {
         // A folder without a manifest is no crate.
         let Ok(text) = fs::read_to_string(entry.path().join("Cargo.toml")) else { continue };
-        let cargo: CargoFile = toml::from_str(&text).with_context(|| format!("{}/Cargo.toml", entry.path().display()))?;
+        let cargo: CargoFile =
+            toml::from_str(&text).with_context(|| format!("{}/Cargo.toml", entry.path().display()))?;
         names.push(cargo.package.name.replace('-', "_"));
     }
     names.sort();

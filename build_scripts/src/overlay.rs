@@ -72,7 +72,8 @@ pub fn library(project: &Project, toolchain: &Toolchain) -> Result<Option<PathBu
         let begun = copy.with_extension("new");
         // Of an attempt that was interrupted.
         let _ = fs::remove_dir_all(&begun);
-        let status = Command::new("cp").args(["-RL", "--"]).args([&original, &begun]).status().context("cannot start cp")?;
+        let status =
+            Command::new("cp").args(["-RL", "--"]).args([&original, &begun]).status().context("cannot start cp")?;
         ensure!(status.success(), "{} cannot be copied", original.display());
         fs::rename(&begun, &copy).with_context(|| format!("cannot rename {}", begun.display()))?;
         replace(&stamp, identity.as_bytes())?;
@@ -81,11 +82,13 @@ pub fn library(project: &Project, toolchain: &Toolchain) -> Result<Option<PathBu
     let list = project.build("library.changed");
     let before = fs::read_to_string(&list).unwrap_or_default();
     let before: BTreeSet<PathBuf> = before.lines().map(PathBuf::from).collect();
-    let lines = |files: &BTreeSet<PathBuf>| files.iter().map(|file| format!("{}\n", file.display())).collect::<String>();
+    let lines =
+        |files: &BTreeSet<PathBuf>| files.iter().map(|file| format!("{}\n", file.display())).collect::<String>();
     // Should this be interrupted, both count as changed the next time.
     replace(&list, lines(&before.union(&changed).cloned().collect()).as_bytes())?;
     let back = before.difference(&changed).map(|file| (original.join(file), copy.join(file)));
-    let steps: Vec<(PathBuf, PathBuf)> = back.chain(changed.iter().map(|file| (overlay.join(file), copy.join(file)))).collect();
+    let steps: Vec<(PathBuf, PathBuf)> =
+        back.chain(changed.iter().map(|file| (overlay.join(file), copy.join(file)))).collect();
     let mut different = false;
     for (from, to) in &steps {
         different |= read(from)? != read(to)?;
@@ -133,7 +136,9 @@ pub fn check(project: &Project, libraries: &[Library]) -> Result<()> {
         modified.with_context(|| format!("{} has no time", path.display()))
     };
     for file in list.lines() {
-        let of = |library: &&Library| CRATES.contains(&library.name.as_str()) && file.starts_with(&format!("{}/", library.name));
+        let of = |library: &&Library| {
+            CRATES.contains(&library.name.as_str()) && file.starts_with(&format!("{}/", library.name))
+        };
         let Some(library) = libraries.iter().find(of) else { continue };
         ensure!(
             time(&folder(project).join(file))? <= time(&library.rlib)?,

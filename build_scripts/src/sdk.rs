@@ -91,13 +91,17 @@ impl Sdk {
         let root = program.ancestors().find(|folder| folder.join(DESCRIPTION).is_file());
         match root {
             Some(root) => Sdk::open(root),
-            None => bail!("{} lies in no SDK: `make sdk` in a tree of Delias makes one, with bin/delias in it", program.display()),
+            None => bail!(
+                "{} lies in no SDK: `make sdk` in a tree of Delias makes one, with bin/delias in it",
+                program.display()
+            ),
         }
     }
 
     /// Whether this program lies in one.
     pub fn is_around() -> bool {
-        std::env::current_exe().is_ok_and(|program| program.ancestors().any(|folder| folder.join(DESCRIPTION).is_file()))
+        std::env::current_exe()
+            .is_ok_and(|program| program.ancestors().any(|folder| folder.join(DESCRIPTION).is_file()))
     }
 
     /// Opens the SDK in a folder.
@@ -107,8 +111,14 @@ impl Sdk {
     pub fn open(root: &Path) -> Result<Sdk> {
         let path = root.join(DESCRIPTION);
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let description: Description = serde_json::from_slice(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
-        ensure!(description.format == FORMAT, "{} has the form {}, expected {FORMAT}: use the tool that came with it", path.display(), description.format);
+        let description: Description =
+            serde_json::from_slice(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
+        ensure!(
+            description.format == FORMAT,
+            "{} has the form {}, expected {FORMAT}: use the tool that came with it",
+            path.display(),
+            description.format
+        );
         Ok(Sdk { root: root.to_path_buf(), description })
     }
 
@@ -134,7 +144,10 @@ impl Sdk {
     pub fn macros(&self) -> Result<BTreeMap<String, PathBuf>> {
         let folder = self.path("macros");
         let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
-        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|extension| extension == "so"));
+        let paths = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "so"));
         Ok(paths.filter_map(|path| Some((editor::macro_name(&path)?, path))).collect())
     }
 
@@ -145,8 +158,14 @@ impl Sdk {
     pub fn users(&self, name: &str) -> Result<Vec<String>> {
         let path = self.path("image/image.json");
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let image: Image = serde_json::from_slice(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
-        Ok(image.cells.into_iter().filter(|cell| cell.depends.iter().any(|on| on == name)).map(|cell| cell.name).collect())
+        let image: Image =
+            serde_json::from_slice(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
+        Ok(image
+            .cells
+            .into_iter()
+            .filter(|cell| cell.depends.iter().any(|on| on == name))
+            .map(|cell| cell.name)
+            .collect())
     }
 
     /// The compiler that made the image, wherever it is on this machine.
@@ -154,8 +173,11 @@ impl Sdk {
     /// # Errors
     /// There is another one only, or none.
     pub fn toolchain(&self) -> Result<Toolchain> {
-        let on_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).map(|folder| folder.join("rustc")).collect::<Vec<_>>());
-        let candidates = std::iter::once(self.description.rustc.clone()).chain(["/usr/bin/rustc".into()]).chain(on_path);
+        let on_path = std::env::var_os("PATH")
+            .into_iter()
+            .flat_map(|path| std::env::split_paths(&path).map(|folder| folder.join("rustc")).collect::<Vec<_>>());
+        let candidates =
+            std::iter::once(self.description.rustc.clone()).chain(["/usr/bin/rustc".into()]).chain(on_path);
         let mut others = BTreeSet::new();
         for rustc in candidates.filter(|path| path.is_file()) {
             let toolchain = Toolchain { cargo: rustc.with_file_name("cargo"), rustc, sysroot: PathBuf::new() };
@@ -165,7 +187,8 @@ impl Sdk {
             }
             others.insert(format!("{} ({})", first(&identity), toolchain.rustc.display()));
         }
-        let found = if others.is_empty() { "no rustc".to_owned() } else { others.into_iter().collect::<Vec<_>>().join(", ") };
+        let found =
+            if others.is_empty() { "no rustc".to_owned() } else { others.into_iter().collect::<Vec<_>>().join(", ") };
         bail!(
             "this SDK was made by {}, and only that compiler can use it; found {found}. On Debian: apt-get install rustc-web cargo-web rust-web-src",
             first(&self.description.toolchain)
@@ -198,7 +221,14 @@ pub fn make(project: &Project) -> Result<PathBuf> {
     let root = unpacked(project, &image)?;
     let partial = archive.with_extension("partial");
     let folder = root.parent().unwrap_or(&root);
-    let status = Command::new("tar").arg("-czf").arg(&partial).arg("-C").arg(folder).arg(&name).status().context("cannot start tar")?;
+    let status = Command::new("tar")
+        .arg("-czf")
+        .arg(&partial)
+        .arg("-C")
+        .arg(folder)
+        .arg(&name)
+        .status()
+        .context("cannot start tar")?;
     ensure!(status.success(), "tar cannot write {}", partial.display());
     fs::rename(&partial, &archive).with_context(|| format!("cannot rename {}", partial.display()))?;
     Ok(archive)
@@ -216,11 +246,16 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(project.build("sdk"));
     let copy = |from: &Path, to: &str| -> Result<()> {
         let to = root.join(to);
-        fs::create_dir_all(to.parent().unwrap_or(&root)).with_context(|| format!("cannot create a folder for {}", to.display()))?;
+        fs::create_dir_all(to.parent().unwrap_or(&root))
+            .with_context(|| format!("cannot create a folder for {}", to.display()))?;
         // Links cost nothing; a file system that has none gets a copy.
-        fs::hard_link(from, &to).or_else(|_| fs::copy(from, &to).map(drop)).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+        fs::hard_link(from, &to)
+            .or_else(|_| fs::copy(from, &to).map(drop))
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
     };
-    let is_cell = |library: &&Library| image.cells.iter().any(|cell| cell.name == library.name && cell.version == library.version);
+    let is_cell = |library: &&Library| {
+        image.cells.iter().any(|cell| cell.name == library.name && cell.version == library.version)
+    };
     let mut crates = Vec::new();
     let cells: Vec<&Library> = artifacts.libraries.iter().filter(is_cell).collect();
     for library in cells.iter().copied() {
@@ -230,7 +265,12 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
             continue;
         }
         copy(&library.rmeta, &format!("lib/{file}"))?;
-        let depends = image.cells.iter().find(|cell| cell.name == library.name).map(|cell| cell.depends.clone()).unwrap_or_default();
+        let depends = image
+            .cells
+            .iter()
+            .find(|cell| cell.name == library.name)
+            .map(|cell| cell.depends.clone())
+            .unwrap_or_default();
         crates.push(Crate {
             name: library.name.clone(),
             package: library.package.clone(),
@@ -247,12 +287,20 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
     for macros in &artifacts.macros {
         copy(macros, &format!("macros/{}", macros.file_name().unwrap_or_default().to_string_lossy()))?;
     }
-    fs::write(root.join("macros/macro.rs"), "//! Macros run as they were compiled; their sources are not part of an SDK.\n").context("cannot write into macros/")?;
+    fs::write(
+        root.join("macros/macro.rs"),
+        "//! Macros run as they were compiled; their sources are not part of an SDK.\n",
+    )
+    .context("cannot write into macros/")?;
     copy(&project.cfg(&format!("{TARGET}.json")), &format!("target/{TARGET}.json"))?;
     // Whoever only uses the tool needs nothing to debug it with.
     let tool = root.join("bin/delias");
     fs::create_dir_all(root.join("bin")).context("cannot create bin/")?;
-    let status = Command::new("objcopy").arg("--strip-debug").args([&project.build("delias"), &tool]).status().context("cannot start objcopy")?;
+    let status = Command::new("objcopy")
+        .arg("--strip-debug")
+        .args([&project.build("delias"), &tool])
+        .status()
+        .context("cannot start objcopy")?;
     ensure!(status.success(), "objcopy cannot write {}", tool.display());
     for name in ["nano_core", "cells.tar", "image.json"] {
         copy(&project.build(name), &format!("image/{name}"))?;
@@ -262,9 +310,16 @@ pub fn unpacked(project: &Project, image: &Image) -> Result<PathBuf> {
             copy(&project.build(&name), &format!("image/{name}"))?;
         }
     }
-    let description = Description { format: FORMAT, id: image.id.clone(), toolchain: toolchain.identity()?, rustc: toolchain.rustc, crates };
+    let description = Description {
+        format: FORMAT,
+        id: image.id.clone(),
+        toolchain: toolchain.identity()?,
+        rustc: toolchain.rustc,
+        crates,
+    };
     let text = serde_json::to_vec_pretty(&description)?;
-    fs::write(root.join(DESCRIPTION), text).with_context(|| format!("cannot write {}", root.join(DESCRIPTION).display()))?;
+    fs::write(root.join(DESCRIPTION), text)
+        .with_context(|| format!("cannot write {}", root.join(DESCRIPTION).display()))?;
     Ok(root)
 }
 
@@ -276,8 +331,15 @@ fn package(root: &Path, library: &Library, all: &[&Library], depends: &[String])
     let first = Path::new("src").join(library.source.file_name().unwrap_or_default());
     copy_sources(sources, &folder.join("src"))?;
     let depends = all.iter().filter(|other| depends.contains(&other.name) && !LIBRARY.contains(&other.name.as_str()));
-    let lines: String = depends.map(|other| format!("{0} = {{ path = \"../{0}\", package = \"{1}\" }}\n", other.name, other.package)).collect();
-    let features: String = library.features.iter().filter(|feature| *feature != "default").map(|feature| format!("{feature} = []\n")).collect();
+    let lines: String = depends
+        .map(|other| format!("{0} = {{ path = \"../{0}\", package = \"{1}\" }}\n", other.name, other.package))
+        .collect();
+    let features: String = library
+        .features
+        .iter()
+        .filter(|feature| *feature != "default")
+        .map(|feature| format!("{feature} = []\n"))
+        .collect();
     let (name, package, version, edition) = (&library.name, &library.package, &library.version, &library.edition);
     let text = format!(
         "# {name} as the image has it. It is not compiled again: what lies in ../../lib is used.\n[package]\nname = \"{package}\"\nversion = \"{version}\"\nedition = \"{edition}\"\npublish = false\n\n[lib]\nname = \"{name}\"\npath = \"{}\"\n\n[features]\ndefault = []\n{features}\n[dependencies]\n{lines}",

@@ -23,14 +23,17 @@ pub fn try_to(arguments: &[OsString], name: &str) -> Result<bool> {
     if !arguments.iter().any(|argument| argument == "--target") {
         return Ok(false);
     }
-    let source = arguments.iter().map(Path::new).find(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let source =
+        arguments.iter().map(Path::new).find(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let Some(source) = source.and_then(|path| path.canonicalize().ok()) else { return Ok(false) };
     let crates = root.join("crates");
     if !source.starts_with(crates.canonicalize().unwrap_or(crates)) {
         return Ok(false);
     }
     let sdk = Sdk::open(&root)?;
-    let known = sdk.find_crate(name).with_context(|| format!("{} is of a crate that the SDK does not list", source.display()))?;
+    let known = sdk
+        .find_crate(name)
+        .with_context(|| format!("{} is of a crate that the SDK does not list", source.display()))?;
     let value = |prefix: &str| {
         let words = arguments.iter().filter_map(|argument| argument.to_str());
         words.filter_map(|word| word.strip_prefix(prefix)).next().map(str::to_owned)
@@ -40,7 +43,8 @@ pub fn try_to(arguments: &[OsString], name: &str) -> Result<bool> {
     let stem = format!("{name}{}", value("extra-filename=").unwrap_or_default());
     let rmeta = folder.join(format!("lib{stem}.rmeta"));
     let (rlib, list) = (folder.join(format!("lib{stem}.rlib")), folder.join(format!("{stem}.d")));
-    fs::copy(sdk.path("lib").join(&known.rmeta), &rmeta).with_context(|| format!("cannot write {}", rmeta.display()))?;
+    fs::copy(sdk.path("lib").join(&known.rmeta), &rmeta)
+        .with_context(|| format!("cannot write {}", rmeta.display()))?;
     // Nobody links it: the cell itself is in the image. cargo only looks whether it is there.
     let _ = fs::remove_file(&rlib);
     fs::copy(&rmeta, &rlib).with_context(|| format!("cannot write {}", rlib.display()))?;

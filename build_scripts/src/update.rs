@@ -36,7 +36,8 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image, wish
     if running == target.id && wishes.drop.is_empty() {
         return Ok(None);
     }
-    let new = builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
+    let new =
+        builds::find(project, &target.id).with_context(|| format!("the build {} was not kept", short(&target.id)))?;
     let old = build_of(project, channel, &running)?;
     if state.guests.is_empty() {
         return diff::between(&old, &new).map(Some);
@@ -92,7 +93,10 @@ pub fn cells(channel: &mut Channel) -> Result<Vec<builds::Running>> {
     let list = json_lines(&ran.text).pop().context("the system does not list its cells")?;
     let rows = list["cells"].as_array().context("the system does not list its cells")?;
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-    rows.iter().map(|row| Some((text(&row["name"])?, text(&row["object"])?))).collect::<Option<_>>().context("a cell has no name or hash")
+    rows.iter()
+        .map(|row| Some((text(&row["name"])?, text(&row["object"])?)))
+        .collect::<Option<_>>()
+        .context("a cell has no name or hash")
 }
 
 fn short(id: &str) -> &str {
@@ -129,7 +133,13 @@ pub fn show(project: &Project, wishes: &Wishes, json: bool, output: Option<&Path
 ///
 /// # Errors
 /// As [`run`].
-pub fn offer(project: &Project, channel: &mut Channel, image: &Image, wishes: &Wishes, apply: bool) -> Result<ExitCode> {
+pub fn offer(
+    project: &Project,
+    channel: &mut Channel,
+    image: &Image,
+    wishes: &Wishes,
+    apply: bool,
+) -> Result<ExitCode> {
     let Some(bundle) = difference(project, channel, image, wishes)? else {
         channel.withdraw()?;
         println!("nothing differs: {} runs, and nothing is offered", short(&image.id));

@@ -92,7 +92,11 @@ impl Ship {
     fn arrive(&mut self, id: &str) -> Result<()> {
         let running = self.session.json("cells --json")?["running_id"].clone();
         ensure!(running == *id, "{running} runs, expected {id}");
-        ensure!(self.session.succeeds("cells --verify")?, "what runs is not what it says: {}", self.session.transcript());
+        ensure!(
+            self.session.succeeds("cells --verify")?,
+            "what runs is not what it says: {}",
+            self.session.transcript()
+        );
         let tasks = self.session.run("ps")?;
         for app in LOAD {
             ensure!(tasks.contains(app), "{app} did not survive: {tasks}");
@@ -111,7 +115,11 @@ impl Harbour {
     fn open(project: &Project) -> Result<Harbour> {
         let tree = project.build("voyage").join("tree");
         if !tree.join(".git").exists() {
-            let clone = Command::new("git").args(["clone", "--quiet", "--no-checkout", "--"]).arg(&project.root).arg(&tree).status();
+            let clone = Command::new("git")
+                .args(["clone", "--quiet", "--no-checkout", "--"])
+                .arg(&project.root)
+                .arg(&tree)
+                .status();
             ensure!(clone.context("cannot start git")?.success(), "the tree cannot be cloned into {}", tree.display());
         }
         let tree = Project { root: tree };
@@ -150,7 +158,8 @@ impl Harbour {
 
 /// The commit that a name stands for.
 fn commit(project: &Project, name: &str) -> Result<String> {
-    let found = git_lines(project, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])?;
+    let found =
+        git_lines(project, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])?;
     found.into_iter().next().with_context(|| format!("FROM is {name}, expected a commit of this tree"))
 }
 

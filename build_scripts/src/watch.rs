@@ -34,7 +34,9 @@ pub fn run(project: &Project) -> Result<ExitCode> {
     .context("sources cannot be watched")?;
     for source in SOURCES {
         let path = project.root.join(source);
-        watcher.watch(&path, RecursiveMode::Recursive).with_context(|| format!("{} cannot be watched", path.display()))?;
+        watcher
+            .watch(&path, RecursiveMode::Recursive)
+            .with_context(|| format!("{} cannot be watched", path.display()))?;
     }
     update::connect(project)?;
     println!("watching; every source that is saved becomes running code, Ctrl-C ends it");
@@ -67,11 +69,7 @@ fn turn(project: &Project, saved: Instant) -> Result<()> {
     let all = saved.elapsed();
     ensure!(ran.status == 0, "{}", ran.text.trim_end());
     print!("{}: {}", names.join(", "), ran.text);
-    println!(
-        "running {} ms after the save, {} ms of it to compile and link",
-        all.as_millis(),
-        built.as_millis()
-    );
+    println!("running {} ms after the save, {} ms of it to compile and link", all.as_millis(), built.as_millis());
     Ok(())
 }
 

@@ -63,7 +63,8 @@ fn rewrite(arguments: &[OsString], version: &str, namespace: &str, more: &str) -
     let Some(name) = ours(arguments) else { return arguments.to_vec() };
     let value = OsString::from(format!("metadata={}", metadata(&name, version, namespace)));
     let is_metadata = |text: &OsStr| text.to_string_lossy().starts_with("metadata=");
-    let replaced = arguments.iter().map(|argument| if is_metadata(argument) { value.clone() } else { argument.clone() });
+    let replaced =
+        arguments.iter().map(|argument| if is_metadata(argument) { value.clone() } else { argument.clone() });
     replaced.chain(more.split('\x1f').filter(|flag| !flag.is_empty()).map(OsString::from)).collect()
 }
 

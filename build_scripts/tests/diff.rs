@@ -70,7 +70,11 @@ fn a_new_function_and_a_removed_one() {
 /// A trait's objects changed, and each in a slot has a vtable to go on with.
 fn in_slots(bundle: &bundle::Bundle, words: &[&str]) {
     assert_eq!(bundle.verdict, Verdict::Data);
-    assert!(bundle.data.claims.iter().any(|claim| words.iter().all(|word| claim.contains(word))), "{:?}", bundle.data.claims);
+    assert!(
+        bundle.data.claims.iter().any(|claim| words.iter().all(|word| claim.contains(word))),
+        "{:?}",
+        bundle.data.claims
+    );
     assert_eq!(bundle.data.vtables.len(), 1, "{:?}", bundle.data.vtables);
 }
 
@@ -313,7 +317,8 @@ fn a_migration_claims_a_state_and_what_it_holds() {
             const _: () = {{ #[used] static MIGRATIONS: M = M({from}, state_db::migration::commit::<T>); }};"
         )
     };
-    let between = |target: &str| between(&[("state_db", database), ("a", &base)], &[("state_db", database), ("a", target)]);
+    let between =
+        |target: &str| between(&[("state_db", database), ("a", &base)], &[("state_db", database), ("a", target)]);
     let bundle = between(&with(4, ""));
     assert_eq!(bundle.verdict, Verdict::Data, "{:?}", bundle.verdict);
     assert_eq!(bundle.data.migrations.len(), 1);
@@ -331,7 +336,10 @@ fn a_state_that_is_gone_or_goes_by_another_name() {
         )
     };
     let bundle = between(&[("a", &with("T", 1))], &[("a", &with("U", 2))]);
-    assert_eq!(bundle.data.gone.iter().map(|gone| (gone.path.as_str(), gone.layout)).collect::<Vec<_>>(), [("a::T", 1)]);
+    assert_eq!(
+        bundle.data.gone.iter().map(|gone| (gone.path.as_str(), gone.layout)).collect::<Vec<_>>(),
+        [("a::T", 1)]
+    );
     let bundle = between(&[("a", &with("T", 1))], &[("a", &with("T", 2))]);
     refused(&bundle, &["a::T changed", "names or numbers of its fields", "no migration claims it"]);
 }

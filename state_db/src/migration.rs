@@ -126,7 +126,14 @@ impl Migration {
     /// To `T` from its other version.
     pub const fn to<T: Migrate>() -> Migration {
         let to = [layout_id::<T>(), T::VERSION as u64, size_of::<T>() as u64, align_of::<T>() as u64];
-        Migration { from: layout_id::<T::From>(), to, prepare: prepare::<T>, fits: fits::<T>, commit: commit::<T>, finish: finish::<T> }
+        Migration {
+            from: layout_id::<T::From>(),
+            to,
+            prepare: prepare::<T>,
+            fits: fits::<T>,
+            commit: commit::<T>,
+            finish: finish::<T>,
+        }
     }
 
     /// None.

@@ -33,7 +33,8 @@ pub fn builds(bench: &Bench) -> Result<()> {
     outside.fails(&work, &["build"], "lies in no crate")?;
     let service = work.join("my_service/src/lib.rs");
     let text = fs::read_to_string(&service).context("no source")?;
-    fs::write(&service, text.replace("(\"soon\").is_err()", "(\"soon\").is_ok()")).context("cannot write the source")?;
+    fs::write(&service, text.replace("(\"soon\").is_err()", "(\"soon\").is_ok()"))
+        .context("cannot write the source")?;
     let said = outside.run(&work.join("my_service"), &["test"])?;
     ensure!(!said.succeeded, "a test that fails succeeds");
     contains(&said.out, "my_service::wants_milliseconds ... FAILED: panic")?;
@@ -41,16 +42,31 @@ pub fn builds(bench: &Bench) -> Result<()> {
 
     let app = work.join("my_app");
     let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
-    let before = (fs::read_to_string(&manifest).context("no manifest")?, fs::read_to_string(&source).context("no source")?);
+    let before =
+        (fs::read_to_string(&manifest).context("no manifest")?, fs::read_to_string(&source).context("no source")?);
     // Macros run in the compiler, on the host: they may need what no cell can have, and what the image has otherwise.
-    package(&app.join("made"), "build = \"build.rs\"\n[lib]\nproc-macro = true\n[dependencies]\ncfg-if = \"1\"\nhashbrown = { version = \"0.14\", default-features = false }\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=m\");\n}\n", "#[proc_macro]\npub fn zero(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    cfg_if::cfg_if! { if #[cfg(target_os = \"none\")] { compile_error!(\"a macro for the target\") } }\n    hashbrown::HashMap::<u8, u8, ()>::with_hasher(()).len().to_string().parse().unwrap()\n}\n")?;
-    append(&manifest, "itoa = \"1\"\narrayvec = { version = \"0.7\", default-features = false }\nserde = { version = \"1\", default-features = false, features = [\"alloc\", \"derive\"] }\nmade = { path = \"made\" }\n")?;
-    append(&source, "\n/// Can be written.\n#[derive(serde::Serialize)]\npub struct Pair(u64, u64);\n/// None.\npub fn zero() -> u64 {\n    made::zero!()\n}\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    let mut all = arrayvec::ArrayVec::<u64, 4>::new();\n    all.push(n);\n    itoa::Buffer::new().format(all[0]).len()\n}\n")?;
+    package(
+        &app.join("made"),
+        "build = \"build.rs\"\n[lib]\nproc-macro = true\n[dependencies]\ncfg-if = \"1\"\nhashbrown = { version = \"0.14\", default-features = false }\n",
+        "fn main() {\n    println!(\"cargo::rustc-link-lib=m\");\n}\n",
+        "#[proc_macro]\npub fn zero(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    cfg_if::cfg_if! { if #[cfg(target_os = \"none\")] { compile_error!(\"a macro for the target\") } }\n    hashbrown::HashMap::<u8, u8, ()>::with_hasher(()).len().to_string().parse().unwrap()\n}\n",
+    )?;
+    append(
+        &manifest,
+        "itoa = \"1\"\narrayvec = { version = \"0.7\", default-features = false }\nserde = { version = \"1\", default-features = false, features = [\"alloc\", \"derive\"] }\nmade = { path = \"made\" }\n",
+    )?;
+    append(
+        &source,
+        "\n/// Can be written.\n#[derive(serde::Serialize)]\npub struct Pair(u64, u64);\n/// None.\npub fn zero() -> u64 {\n    made::zero!()\n}\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    let mut all = arrayvec::ArrayVec::<u64, 4>::new();\n    all.push(n);\n    itoa::Buffer::new().format(all[0]).len()\n}\n",
+    )?;
     let built = outside.succeeds(&app, &["build"])?;
     let cells: BTreeSet<&str> = built.lines().filter_map(|line| line.split(' ').next()).collect();
     equal("its cells", cells, BTreeSet::from(["itoa", "my_app"]))?;
 
-    for (name, lines, script) in [("wrapped", "build = \"build.rs\"\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=z\");\n}\n"), ("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n")] {
+    for (name, lines, script) in [
+        ("wrapped", "build = \"build.rs\"\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=z\");\n}\n"),
+        ("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n"),
+    ] {
         package(&app.join(name), lines, script, "#![no_std]\n")?;
     }
     for (more, code, why) in [
@@ -58,12 +74,36 @@ pub fn builds(bench: &Bench) -> Result<()> {
         ("", "\nextern crate std;\n", "the guest needs `std`"),
         ("wrapped = { path = \"wrapped\" }\n", "", "wrapped 0.1.0 has code in C (library z)"),
         ("round = { path = \"round\" }\n", "", "cyclic package dependency"),
-        ("", "\n/// Large.\npub static LARGE: [u8; 100 << 20] = [1; 100 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n", "bytes, at most"),
-        ("", "\nfn one() {}\n/// Many.\npub static MANY: [fn(); 1_000_000] = [one; 1_000_000];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> fn() {\n    MANY[at]\n}\n", "relocations, at most"),
-        ("serde = { version = \"1\", default-features = false, features = [\"std\"] }\n", "", "asks for feature std of serde: the image"),
-        ("hashbrown = { version = \"0.14\", default-features = false }\n", "", "two versions of one crate would be two families of types"),
-        ("", "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 {\n    COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)\n}\n", "a cell may keep no state of its own"),
-        ("", "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n", "delias_nowhere"),
+        (
+            "",
+            "\n/// Large.\npub static LARGE: [u8; 100 << 20] = [1; 100 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n",
+            "bytes, at most",
+        ),
+        (
+            "",
+            "\nfn one() {}\n/// Many.\npub static MANY: [fn(); 1_000_000] = [one; 1_000_000];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> fn() {\n    MANY[at]\n}\n",
+            "relocations, at most",
+        ),
+        (
+            "serde = { version = \"1\", default-features = false, features = [\"std\"] }\n",
+            "",
+            "asks for feature std of serde: the image",
+        ),
+        (
+            "hashbrown = { version = \"0.14\", default-features = false }\n",
+            "",
+            "two versions of one crate would be two families of types",
+        ),
+        (
+            "",
+            "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 {\n    COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)\n}\n",
+            "a cell may keep no state of its own",
+        ),
+        (
+            "",
+            "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n",
+            "delias_nowhere",
+        ),
         ("", "\nfn wrong() -> u64 {\n    \"text\"\n}\n", "the guest does not compile"),
     ] {
         fs::write(&manifest, before.0.clone() + more).context("cannot write the manifest")?;
@@ -89,13 +129,27 @@ fn for_editors(folder: &Path, name: &str) -> Result<()> {
     let text = fs::read(folder.join("rust-project.json")).context("editors are told nothing")?;
     let told: serde_json::Value = serde_json::from_slice(&text).context("editors are told something else than JSON")?;
     let crates = told["crates"].as_array().context("no crates")?;
-    let files = crates.iter().flat_map(|one| [&one["root_module"], &one["proc_macro_dylib_path"]]).chain([&told["sysroot_src"], &told["runnables"][0]["program"]]);
+    let files = crates
+        .iter()
+        .flat_map(|one| [&one["root_module"], &one["proc_macro_dylib_path"]])
+        .chain([&told["sysroot_src"], &told["runnables"][0]["program"]]);
     for file in files.filter_map(|file| file.as_str()) {
         ensure!(Path::new(file).exists(), "editors are told of {file}, which is not there");
     }
-    let of = |name: &str| crates.iter().find(|one| one["display_name"] == name).with_context(|| format!("editors are not told of {name}"));
-    let depends = |one: &serde_json::Value, on: &str| one["deps"].as_array().is_some_and(|deps| deps.iter().any(|dep| dep["name"] == on && crates[dep["crate"].as_u64().unwrap_or(0) as usize]["display_name"] == on));
+    let of = |name: &str| {
+        crates.iter().find(|one| one["display_name"] == name).with_context(|| format!("editors are not told of {name}"))
+    };
+    let depends = |one: &serde_json::Value, on: &str| {
+        one["deps"].as_array().is_some_and(|deps| {
+            deps.iter().any(|dep| {
+                dep["name"] == on && crates[dep["crate"].as_u64().unwrap_or(0) as usize]["display_name"] == on
+            })
+        })
+    };
     ensure!(of(name)?["deps"].as_array().is_some_and(|deps| !deps.is_empty()), "{name} depends on nothing");
-    ensure!(depends(of("state_db")?, "state_db_derive") && depends(of("task")?, "state_db"), "the image's crates are not joined");
+    ensure!(
+        depends(of("state_db")?, "state_db_derive") && depends(of("task")?, "state_db"),
+        "the image's crates are not joined"
+    );
     Ok(())
 }

@@ -25,13 +25,19 @@ pub fn three(bench: &Bench) -> Result<()> {
         outside.succeeds(&work, &["new", name, "--kind", kind])?;
     }
     append(&work.join("hey/Cargo.toml"), "itoa = \"1\"\n")?;
-    append(&work.join("hey/src/lib.rs"), "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n")?;
+    append(
+        &work.join("hey/src/lib.rs"),
+        "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n",
+    )?;
     for (name, run) in [("hey", ""), ("ticker", "20"), ("fair", "")] {
         outside.succeeds(&work.join(name), &["push", "--run", run])?;
     }
     let pushed = session.json("cells --json")?["running_id"].clone();
     for name in ["hey", "ticker", "fair"] {
-        append(&work.join(name).join("src/lib.rs"), "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n")?;
+        append(
+            &work.join(name).join("src/lib.rs"),
+            "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> u64 {\n    x.rotate_left(3)\n}\n",
+        )?;
         contains(&outside.succeeds(&work.join(name), &["push"])?, "applied")?;
     }
     let newer = session.json("cells --json")?["running_id"].clone();
@@ -74,7 +80,9 @@ pub fn carried(bench: &Bench) -> Result<()> {
     let mut session = Session::boot(&bench.project, &folder, &Machine::default())?;
     let _known = outside.meet(&workbench.project, &session)?;
     let (tool, root, work) = (workbench.project.build("delias"), workbench.project.root.clone(), outside.work());
-    let offer = |outside: &Outside, variables: &[(&str, &str)]| outside.run_tool(&tool, &root, &["offer", "--apply"], variables);
+    let offer = |outside: &Outside, variables: &[(&str, &str)]| {
+        outside.run_tool(&tool, &root, &["offer", "--apply"], variables)
+    };
     outside.succeeds(&work, &["new", "visitor"])?;
     outside.succeeds(&work.join("visitor"), &["push"])?;
     session.run("run count &")?;
@@ -121,7 +129,8 @@ pub fn carried(bench: &Bench) -> Result<()> {
     ensure!(session.succeeds("reseat --all")?, "reseat --all fails: {}", session.transcript());
     workbench.begin();
     let text = workbench.read(CONSOLE)?;
-    workbench.write(CONSOLE, &format!("{text}\n/// Other.\n#[inline(never)]\npub fn other() -> u64 {{\n    8\n}}\n"))?;
+    workbench
+        .write(CONSOLE, &format!("{text}\n/// Other.\n#[inline(never)]\npub fn other() -> u64 {{\n    8\n}}\n"))?;
     let said = offer(&outside, &[])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     contains(&said.errors, "keeping for guest caller")?;

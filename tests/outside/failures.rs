@@ -27,7 +27,14 @@ pub fn failures(bench: &Bench) -> Result<()> {
         ensure!(!session.run("services")?.contains("ticker"), "a service that does not start is on the list");
         contains(&session.run("services stop ticker")?, "is started")?;
     }
-    fs::write(&source, text.replace("    slot.and(state)", "    if state.is_ok() {\n        panic!(\"not like this\");\n    }\n    slot.and(state)")).context("cannot write the source")?;
+    fs::write(
+        &source,
+        text.replace(
+            "    slot.and(state)",
+            "    if state.is_ok() {\n        panic!(\"not like this\");\n    }\n    slot.and(state)",
+        ),
+    )
+    .context("cannot write the source")?;
     contains(&outside.succeeds(&ticker, &["push", "--run", "5"])?, "is started")?;
     contains(&session.run("services stop ticker")?, "not like this")?;
     fs::write(&source, &text).context("cannot write the source")?;
@@ -45,8 +52,16 @@ pub fn failures(bench: &Bench) -> Result<()> {
     session.run("run count &")?;
     for (part, wrong, shown) in [
         ("    Ok(&Policy)", "    panic!(\"no policy\")", "no policy"),
-        ("        READY.with(|ready| ready.by_cpu[cpu as usize].lock().next()).ok().flatten()", "        let _ = cpu;\n        Some(task::current())", "fair decides now"),
-        ("            if queue.try_reserve(1).is_ok() {", "            if queue.is_empty() {\n                panic!(\"not that one\");\n            }\n            if queue.try_reserve(1).is_ok() {", "fair"),
+        (
+            "        READY.with(|ready| ready.by_cpu[cpu as usize].lock().next()).ok().flatten()",
+            "        let _ = cpu;\n        Some(task::current())",
+            "fair decides now",
+        ),
+        (
+            "            if queue.try_reserve(1).is_ok() {",
+            "            if queue.is_empty() {\n                panic!(\"not that one\");\n            }\n            if queue.try_reserve(1).is_ok() {",
+            "fair",
+        ),
     ] {
         ensure!(text.contains(part), "the template is another");
         fs::write(&source, text.replace(part, wrong)).context("cannot write the source")?;

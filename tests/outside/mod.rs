@@ -61,7 +61,13 @@ impl Outside {
     /// Takes the SDK of what the project is now.
     fn renew(&mut self, project: &Project) -> Result<()> {
         let archive = sdk::make(project)?;
-        let status = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&self.home).status().context("cannot start tar")?;
+        let status = Command::new("tar")
+            .arg("-xf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(&self.home)
+            .status()
+            .context("cannot start tar")?;
         ensure!(status.success(), "the SDK cannot be unpacked");
         let name = archive.file_name().unwrap_or_default().to_string_lossy().replace(".tar.gz", "");
         self.tool = self.home.join(name).join("bin/delias");
@@ -94,7 +100,14 @@ impl Outside {
         for name in ["RUSTC", "CARGO_TARGET_DIR", "CARGO", "RUSTC_BOOTSTRAP"] {
             command.env_remove(name);
         }
-        let output = command.args(words).current_dir(folder).env("XDG_RUNTIME_DIR", &self.home).env("XDG_CACHE_HOME", self.home.join("cache")).stdin(Stdio::null()).output().context("cannot start delias")?;
+        let output = command
+            .args(words)
+            .current_dir(folder)
+            .env("XDG_RUNTIME_DIR", &self.home)
+            .env("XDG_CACHE_HOME", self.home.join("cache"))
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start delias")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Said { succeeded: output.status.success(), out: text(&output.stdout), errors: text(&output.stderr) })
     }

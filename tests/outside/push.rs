@@ -40,7 +40,10 @@ pub fn pushes(bench: &Bench) -> Result<()> {
     let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
     append(&manifest, "itoa = \"1\"\n")?;
     let text = fs::read_to_string(&source).context("no source")?;
-    let newer = text.replace("    for name", "    console::println!(\"{} words.\", itoa::Buffer::new().format(words.len()));\n    for name");
+    let newer = text.replace(
+        "    for name",
+        "    console::println!(\"{} words.\", itoa::Buffer::new().format(words.len()));\n    for name",
+    );
     fs::write(&source, newer).context("cannot write the source")?;
     contains(&outside.succeeds(&app, &["push"])?, "applied")?;
     contains(&session.run("run visitor a b")?, "2 words.")?;
@@ -53,14 +56,23 @@ pub fn pushes(bench: &Bench) -> Result<()> {
     // A second guest with the same crate.
     outside.succeeds(&work, &["new", "friend"])?;
     append(&work.join("friend/Cargo.toml"), "itoa = \"1\"\n")?;
-    append(&work.join("friend/src/lib.rs"), "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n")?;
+    append(
+        &work.join("friend/src/lib.rs"),
+        "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n",
+    )?;
     outside.succeeds(&work.join("friend"), &["push"])?;
     equal("the guests", &session.json("cells --json")?["guests"], &json!(["friend", "visitor"]))?;
     // What another guest has stays.
     contains(&session.run("unload visitor")?, "1 cell unloaded")?;
-    ensure!(cell_names(&session.json("cells --json")?).contains(&"itoa".to_owned()), "a crate has gone that another guest has");
+    ensure!(
+        cell_names(&session.json("cells --json")?).contains(&"itoa".to_owned()),
+        "a crate has gone that another guest has"
+    );
     // The system has come to this world by itself, and the tool still knows its guests.
-    append(&work.join("friend/src/lib.rs"), "\n/// More digits.\npub fn more_digits(n: u64) -> usize {\n    digits(n) + 1\n}\n")?;
+    append(
+        &work.join("friend/src/lib.rs"),
+        "\n/// More digits.\npub fn more_digits(n: u64) -> usize {\n    digits(n) + 1\n}\n",
+    )?;
     contains(&outside.succeeds(&work.join("friend"), &["push"])?, "applied")?;
     contains(&outside.succeeds(&work, &["unload", "friend"])?, "2 cells unloaded")?;
     contains(&session.run("unload friend")?, "there is no guest \"friend\"")?;
@@ -78,7 +90,10 @@ pub fn goes(bench: &Bench) -> Result<()> {
     let work = outside.work();
     outside.succeeds(&work, &["new", "large"])?;
     let folder = work.join("large");
-    append(&folder.join("src/lib.rs"), "\n/// Large.\npub static LARGE: [u8; 30 << 20] = [1; 30 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n")?;
+    append(
+        &folder.join("src/lib.rs"),
+        "\n/// Large.\npub static LARGE: [u8; 30 << 20] = [1; 30 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n",
+    )?;
     outside.succeeds(&folder, &["build"])?;
     // The sooner it goes, the less can have been sent: a fast machine is done before the first.
     let mut said = None;
@@ -104,7 +119,11 @@ pub fn goes(bench: &Bench) -> Result<()> {
         }
     }
     let said = said.context("a push to a system that has gone succeeds")?;
-    ensure!(["the system has gone", "the system takes nothing any more"].iter().any(|why| said.errors.contains(why)), "{}", said.errors);
+    ensure!(
+        ["the system has gone", "the system takes nothing any more"].iter().any(|why| said.errors.contains(why)),
+        "{}",
+        said.errors
+    );
     let mut session = bench.boot()?;
     let _known = outside.meet(&bench.project, &session)?;
     contains(&outside.succeeds(&folder, &["push"])?, "applied")?;

@@ -30,16 +30,32 @@ pub fn replaces(bench: &Bench) -> Result<()> {
     contains(&session.run("unload app_hello")?, "stands in for the image's cell app_hello")?;
     // What travels along comes into its namespace.
     append(&manifest, "itoa = \"1\"\n")?;
-    append(&source, "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> usize {\n    itoa::Buffer::new().format(x).len()\n}\n")?;
+    append(
+        &source,
+        "\n/// Newer.\n#[inline(never)]\npub fn newer(x: u64) -> usize {\n    itoa::Buffer::new().format(x).len()\n}\n",
+    )?;
     contains(&outside.succeeds(&folder, &["push"])?, "applied")?;
-    ensure!(cell_names(&session.json("cells --json")?).contains(&"apps::itoa".to_owned()), "what travels along is elsewhere");
+    ensure!(
+        cell_names(&session.json("cells --json")?).contains(&"apps::itoa".to_owned()),
+        "what travels along is elsewhere"
+    );
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     contains(&session.run("rollback 2")?, "2 updates taken back")?;
     contains(&session.run("run hello")?, "Hello from a cell.")?;
     equal("the id of what was booted", &session.json("cells --json")?["running_id"], &booted)?;
     let text = fs::read_to_string(&manifest).context("no file")?;
-    fs::write(&manifest, text.replace("name = \"app_hello\"", "name = \"console\"").replace("console =", "log =").replace("/console", "/log")).context("cannot write a file")?;
-    outside.fails(&folder, &["push", "--replace", "console"], "compiled against it and would have to be built again")?;
+    fs::write(
+        &manifest,
+        text.replace("name = \"app_hello\"", "name = \"console\"")
+            .replace("console =", "log =")
+            .replace("/console", "/log"),
+    )
+    .context("cannot write a file")?;
+    outside.fails(
+        &folder,
+        &["push", "--replace", "console"],
+        "compiled against it and would have to be built again",
+    )?;
     nothing_old(&mut session)
 }
 
@@ -78,7 +94,11 @@ fn stand_in(outside: &Outside, name: &str, symbol: &str) -> Result<PathBuf> {
     fs::rename(outside.work().join("greeter"), &folder).context("cannot rename a folder")?;
     for file in ["Cargo.toml", "src/lib.rs"] {
         let text = fs::read_to_string(folder.join(file)).context("no file")?;
-        fs::write(folder.join(file), text.replace("delias_guest_greeter", symbol).replace("greeter", name).replace("Hello from", "Hallo von")).context("cannot write a file")?;
+        fs::write(
+            folder.join(file),
+            text.replace("delias_guest_greeter", symbol).replace("greeter", name).replace("Hello from", "Hallo von"),
+        )
+        .context("cannot write a file")?;
     }
     Ok(folder)
 }

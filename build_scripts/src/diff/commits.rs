@@ -15,7 +15,8 @@ const MOVED: &str = "state_db::migration::moved::<";
 const DATABASE: &str = "state_db::";
 const BELOW_IT: [&str; 3] = ["state_db::", "core::", "alloc::"];
 /// What begins a panic.
-const PANICS: [&str; 4] = ["core::panicking::", "core::option::expect_failed", "core::option::unwrap_failed", "core::result::unwrap_failed"];
+const PANICS: [&str; 4] =
+    ["core::panicking::", "core::option::expect_failed", "core::option::unwrap_failed", "core::result::unwrap_failed"];
 
 /// Locks, which panic only where a holder has died.
 const LOCKS: &str = "sync::";
@@ -38,9 +39,14 @@ enum Kind {
 fn kind(path: &str, symbol: &str) -> Kind {
     let drops = DROPS.iter().any(|part| path.contains(part));
     let slice_fails = path.starts_with("core::slice::index::") && path.contains("fail");
-    if ["__rust_alloc", "__rust_realloc"].iter().any(|name| symbol.contains(name)) && !symbol.contains("no_alloc_shim") {
+    if ["__rust_alloc", "__rust_realloc"].iter().any(|name| symbol.contains(name)) && !symbol.contains("no_alloc_shim")
+    {
         Kind::Allocates
-    } else if symbol.contains("__rust_dealloc") || SECOND.contains(&path) || drops || path.trim_start_matches(['<', '&']).starts_with(LOCKS) {
+    } else if symbol.contains("__rust_dealloc")
+        || SECOND.contains(&path)
+        || drops
+        || path.trim_start_matches(['<', '&']).starts_with(LOCKS)
+    {
         Kind::Passed
     } else if PANICS.iter().any(|prefix| path.starts_with(prefix)) || slice_fails {
         Kind::Panics
@@ -67,7 +73,9 @@ pub fn obstacle(target: &Side<'_>, ty: &str) -> Option<String> {
         let caller = &unit.functions[function as usize];
         let inside = caller.value..caller.value + caller.size;
         let section = &unit.object.sections[caller.section as usize];
-        for relocation in section.relocations().filter(|at| at.kind == RelocationKind::Branch32 && inside.contains(&at.offset)) {
+        for relocation in
+            section.relocations().filter(|at| at.kind == RelocationKind::Branch32 && inside.contains(&at.offset))
+        {
             let Some(called) = target.function(cell, &relocation) else { continue };
             let callee = &target.units[called.0 as usize].functions[called.1 as usize];
             let by = if caller.path == root { String::new() } else { format!(" (in {})", caller.path) };

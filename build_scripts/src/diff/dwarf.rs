@@ -60,8 +60,12 @@ impl Companion {
         let header = Header::parse(bytes).context("not an ELF64 object")?;
         let sections = header.sections(Le, bytes).context("its sections cannot be read")?;
         let symbols = sections.symbols(Le, bytes, elf::SHT_SYMTAB).context("its symbols cannot be read")?;
-        let mut companion =
-            Companion { debug: HashMap::new(), functions: HashMap::new(), allocated: Vec::new(), words: HashMap::new() };
+        let mut companion = Companion {
+            debug: HashMap::new(),
+            functions: HashMap::new(),
+            allocated: Vec::new(),
+            words: HashMap::new(),
+        };
         for symbol in symbols.iter().filter(|symbol| symbol.st_type() == elf::STT_FUNC) {
             let at = address(symbol.st_shndx(Le).0.into(), symbol.st_value(Le));
             let name = String::from_utf8_lossy(symbol.name(Le, symbols.strings())?).into_owned();

@@ -73,7 +73,13 @@ fn holding<'s>(states: &'s States, held: &[HashSet<&str>]) -> BTreeSet<&'s str> 
 }
 
 /// What keeps a changed type from being claimed; nothing if it is.
-pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], states: &States, tables: &Tables) -> Option<String> {
+pub fn obstacle(
+    pair: Pair<'_, '_>,
+    changed: &Changed,
+    base: &[(&str, &Debug)],
+    states: &States,
+    tables: &Tables,
+) -> Option<String> {
     let set = Set::new([changed]);
     let held: Vec<HashSet<&str>> = base.iter().map(|(_, debug)| held(&set, debug)).collect();
     let (holding, mut erased) = (holding(states, &held), BTreeSet::new());
@@ -99,9 +105,14 @@ pub fn obstacle(pair: Pair<'_, '_>, changed: &Changed, base: &[(&str, &Debug)], 
     if holding.is_empty() {
         return Some("no migration claims it".to_owned());
     }
-    let unsound = |path: &str| commits::obstacle(pair.target, path).map(|what| format!("the `commit` to {path} {what}, which it must not: nothing else runs then"));
+    let unsound = |path: &str| {
+        commits::obstacle(pair.target, path)
+            .map(|what| format!("the `commit` to {path} {what}, which it must not: nothing else runs then"))
+    };
     // The way back is as good as the way there.
-    if let Some(why) = holding.iter().find_map(|state| unsound(state).or_else(|| unsound(tables.get(*state)?.back.as_deref()?))) {
+    if let Some(why) =
+        holding.iter().find_map(|state| unsound(state).or_else(|| unsound(tables.get(*state)?.back.as_deref()?)))
+    {
         return Some(why);
     }
     let foreign = holding.iter().find_map(|state| {
@@ -123,7 +134,8 @@ fn pairs<'d>(
         let of = debug.vtables.iter().filter(move |vtable| vtable.of == object);
         of.map(move |vtable| {
             let new = pair.target.files.companion(cell).ok().and_then(|bytes| Debug::read(&bytes).ok());
-            let new = new.and_then(|new| new.vtables.into_iter().find(|new| new.of == object && new.ty == vtable.ty)?.place);
+            let new =
+                new.and_then(|new| new.vtables.into_iter().find(|new| new.of == object && new.ty == vtable.ty)?.place);
             let both = vtable.place.zip(new).map(|(old, new)| bundle::Vtable { cell: (*cell).to_owned(), old, new });
             (vtable.ty.clone(), both)
         })
@@ -145,7 +157,8 @@ pub fn data(
     let mut data = Data { claims, ..Data::default() };
     // Others than those that are needed now are of updates before: their values have moved already.
     let held: Vec<HashSet<&str>> = base.iter().map(|(_, debug)| held(&set, debug)).collect();
-    data.migrations = holding(states, &held).iter().filter_map(|state| Some(tables.get(*state)?.place.clone())).collect();
+    data.migrations =
+        holding(states, &held).iter().filter_map(|state| Some(tables.get(*state)?.place.clone())).collect();
     for object in types.iter().filter_map(|changed| changed.path.strip_prefix("dyn ")) {
         data.vtables.extend(pairs(pair, object, base).filter_map(|(_, vtable)| vtable));
     }

@@ -179,7 +179,8 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
     // Where no type changed there is nobody to look for.
     let unread = if changed.is_empty() { Vec::new() } else { read_others(pair, &read)? };
     let known = |old: bool| {
-        read.iter().filter_map(move |(name, both)| Some((name.as_str(), if old { both.0.as_ref() } else { both.1.as_ref() }?)))
+        read.iter()
+            .filter_map(move |(name, both)| Some((name.as_str(), if old { both.0.as_ref() } else { both.1.as_ref() }?)))
     };
     let others: Vec<(&str, &Debug)> = unread.iter().map(|(name, debug)| (name.as_str(), debug)).collect();
     let base: Vec<(&str, &Debug)> = known(true).chain(others.iter().copied()).collect();
@@ -188,7 +189,8 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
         let holders = verdict::holders(&changed, all.iter().copied());
         (changed, holders)
     };
-    let data = verdict::Data { statics: verdict::statics(pair), types: changed.into_iter().map(with_holders).collect() };
+    let data =
+        verdict::Data { statics: verdict::statics(pair), types: changed.into_iter().map(with_holders).collect() };
     let (states, tables) = (states::all(pair.base), migrations::tables(pair));
     bundle.data.gone = states::gone(pair).into_iter().map(|(path, layout)| Gone { path, layout }).collect();
     bundle.layouts = data.lines();
@@ -197,7 +199,10 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
     if bundle.verdict == Verdict::Data {
         let claims = data.roots().map(|(changed, _)| format!("{}: {}", changed.path, changed.how)).collect();
         let types: Vec<&Changed> = data.types.iter().map(|(changed, _)| changed).collect();
-        bundle.data = Data { gone: std::mem::take(&mut bundle.data.gone), ..migrations::data(pair, &types, claims, &base, (&states, &tables))? };
+        bundle.data = Data {
+            gone: std::mem::take(&mut bundle.data.gone),
+            ..migrations::data(pair, &types, claims, &base, (&states, &tables))?
+        };
         // No value of the old layout is left: whoever handles the type leads on.
         set = layouts::Set::new(&exempt);
     }
@@ -305,7 +310,10 @@ fn read_others(pair: Pair<'_, '_>, read: &Read) -> Result<Vec<(String, Debug)>> 
     let names = pair.base.files.manifest.cells.iter().map(|cell| cell.name.as_str());
     let names: Vec<&str> = names.filter(|name| !read.contains_key(*name)).collect();
     let debug = side_by_side(&names, |name| Debug::read(&pair.base.files.companion(name)?));
-    let named = names.iter().zip(debug).map(|(name, debug)| Ok(((*name).to_owned(), debug.with_context(|| format!("cell {name}"))?)));
+    let named = names
+        .iter()
+        .zip(debug)
+        .map(|(name, debug)| Ok(((*name).to_owned(), debug.with_context(|| format!("cell {name}"))?)));
     named.collect()
 }
 

@@ -16,7 +16,8 @@ pub struct Services {
 
 /// The services that only one of two lists has.
 pub fn changes(base: &[Service], target: &[Service]) -> Services {
-    let only = |all: &[Service], other: &[Service]| all.iter().filter(|service| !other.contains(service)).cloned().collect();
+    let only =
+        |all: &[Service], other: &[Service]| all.iter().filter(|service| !other.contains(service)).cloned().collect();
     Services { ends: only(base, target), starts: only(target, base) }
 }
 
@@ -28,11 +29,16 @@ pub fn changes(base: &[Service], target: &[Service]) -> Services {
 /// An object cannot be read.
 pub fn obstacles(base: &Files, target: &Files, services: &Services) -> Result<Vec<String>> {
     let mut sentences = Vec::new();
-    for (files, list, what) in [(base, &services.ends, "ended"), (target, &services.starts, "started, since it could not be ended again")] {
+    for (files, list, what) in
+        [(base, &services.ends, "ended"), (target, &services.starts, "started, since it could not be ended again")]
+    {
         for service in list {
             let symbol = service.revocation();
             if !defines(files, &symbol)? {
-                sentences.push(format!("service {} cannot be {what}: no cell defines {symbol}; boot the new image instead", service.name));
+                sentences.push(format!(
+                    "service {} cannot be {what}: no cell defines {symbol}; boot the new image instead",
+                    service.name
+                ));
             }
         }
     }
@@ -54,7 +60,11 @@ mod tests {
     use super::*;
 
     fn service(name: &str, parameters: &str) -> Service {
-        Service { name: name.to_owned(), implementation: format!("delias_service_{name}"), parameters: parameters.to_owned() }
+        Service {
+            name: name.to_owned(),
+            implementation: format!("delias_service_{name}"),
+            parameters: parameters.to_owned(),
+        }
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub fn all(side: &Side<'_>) -> BTreeMap<String, State> {
     for unit in &side.units {
         for found in &unit.statics {
             if let Some((path, bytes)) = constant(unit, found, VERSION) {
-                states.entry(path).or_default().version = bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
+                states.entry(path).or_default().version =
+                    bytes.first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
             } else if let Some((path, bytes)) = constant(unit, found, LAYOUT) {
                 states.entry(path).or_default().layout = bytes.first_chunk().map(|word| u64::from_le_bytes(*word));
             }

@@ -41,7 +41,12 @@ impl Data {
         let mut sentences = self.statics.clone();
         for (changed, holders) in self.roots() {
             if let Some(why) = obstacle(changed) {
-                sentences.push(format!("{} changed ({}) and {why}; it is mentioned by {}", changed.path, changed.how, list(holders)));
+                sentences.push(format!(
+                    "{} changed ({}) and {why}; it is mentioned by {}",
+                    changed.path,
+                    changed.how,
+                    list(holders)
+                ));
             }
         }
         match (sentences.is_empty(), self.types.is_empty()) {

@@ -6,9 +6,9 @@ use crate::cellset::CellObject;
 use crate::project::{TARGET, Toolchain, replace};
 use crate::sdk::{self, Crate, Sdk};
 use crate::{canonical, check, substitute, wrapper};
+use anyhow::{Context, Result, bail, ensure};
 use manifest::key;
 use namespace::{Namespace, Namespaces};
-use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;
@@ -67,11 +67,25 @@ impl Place {
 /// The name of a guest's crate.
 pub(super) fn name(guest: &Guest, sdk: &Sdk) -> Result<String> {
     guest.link(sdk)?;
-    let output = cargo(guest, sdk, &sdk.toolchain()?, &Place::default())?.args(["metadata", "--no-deps", "--format-version", "1"]).stderr(Stdio::piped()).output().context("cannot start cargo")?;
-    ensure!(output.status.success(), "cargo cannot read {}/Cargo.toml:\n{}", guest.folder.display(), String::from_utf8_lossy(&output.stderr).trim());
-    let metadata: Alone = serde_json::from_slice(&output.stdout).context("cargo's metadata have not the expected form")?;
+    let output = cargo(guest, sdk, &sdk.toolchain()?, &Place::default())?
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .stderr(Stdio::piped())
+        .output()
+        .context("cannot start cargo")?;
+    ensure!(
+        output.status.success(),
+        "cargo cannot read {}/Cargo.toml:\n{}",
+        guest.folder.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let metadata: Alone =
+        serde_json::from_slice(&output.stdout).context("cargo's metadata have not the expected form")?;
     let manifest = guest.folder.join("Cargo.toml");
-    let package = metadata.packages.iter().find(|package| package.manifest_path == manifest).context("the guest's Cargo.toml has no [package]")?;
+    let package = metadata
+        .packages
+        .iter()
+        .find(|package| package.manifest_path == manifest)
+        .context("the guest's Cargo.toml has no [package]")?;
     package.guest_name()
 }
 
@@ -92,7 +106,11 @@ impl Metadata {
     /// The name of the guest's crate.
     fn name(&self) -> Result<String> {
         let root = self.resolve.root.as_ref().context("the guest's Cargo.toml has no [package]")?;
-        self.packages.iter().find(|package| package.id == *root).context("cargo does not list the guest itself")?.guest_name()
+        self.packages
+            .iter()
+            .find(|package| package.id == *root)
+            .context("cargo does not list the guest itself")?
+            .guest_name()
     }
 
     /// The packages that the target gets: not those that only macros and build scripts need, which run on the host.
@@ -105,7 +123,14 @@ impl Metadata {
                 continue;
             }
             packages.push(package);
-            left.extend(self.resolve.node(id).into_iter().flat_map(|node| &node.deps).filter(|on| on.is_linked()).map(|on| on.pkg.as_str()));
+            left.extend(
+                self.resolve
+                    .node(id)
+                    .into_iter()
+                    .flat_map(|node| &node.deps)
+                    .filter(|on| on.is_linked())
+                    .map(|on| on.pkg.as_str()),
+            );
         }
         packages
     }
@@ -175,7 +200,10 @@ struct Wish {
 impl Package {
     /// The features that it asks for of one that it is linked to.
     fn asks<'p>(&'p self, of: &str) -> impl Iterator<Item = &'p String> {
-        self.dependencies.iter().filter(move |wish| wish.name == of && wish.kind.is_none()).flat_map(|wish| &wish.features)
+        self.dependencies
+            .iter()
+            .filter(move |wish| wish.name == of && wish.kind.is_none())
+            .flat_map(|wish| &wish.features)
     }
 
     /// The name of its library, as rustc knows it.
@@ -185,7 +213,9 @@ impl Package {
 
     /// The name of the cell that it is to be.
     fn guest_name(&self) -> Result<String> {
-        let name = self.crate_name().with_context(|| format!("package {} has no library: a cell is one, in src/lib.rs", self.name))?;
+        let name = self
+            .crate_name()
+            .with_context(|| format!("package {} has no library: a cell is one, in src/lib.rs", self.name))?;
         super::check_name(&name)?;
         Ok(name)
     }
@@ -235,8 +265,16 @@ pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
 /// The image has a cell or a service of that name.
 pub fn is_free(sdk: &Sdk, name: &str) -> Result<()> {
     let manifest = crate::diff::side::manifest_of(&sdk.path("image"))?;
-    ensure!(!manifest.cells.iter().any(|cell| cell.name == name), "the image {} has a cell {name} of its own: choose another name", sdk.short());
-    ensure!(!manifest.services.iter().any(|service| service.name == name), "the image {} has a service called {name}: choose another name", sdk.short());
+    ensure!(
+        !manifest.cells.iter().any(|cell| cell.name == name),
+        "the image {} has a cell {name} of its own: choose another name",
+        sdk.short()
+    );
+    ensure!(
+        !manifest.services.iter().any(|service| service.name == name),
+        "the image {} has a service called {name}: choose another name",
+        sdk.short()
+    );
     Ok(())
 }
 
@@ -267,7 +305,14 @@ fn remapped(guest: &Guest) -> Result<String> {
 fn cargo(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> Result<Command> {
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(&guest.folder).stdin(Stdio::null());
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_BUILD_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN"] {
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTUP_TOOLCHAIN",
+    ] {
         command.env_remove(name);
     }
     let mut target = guest.folder.join("target");
@@ -321,10 +366,20 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> R
         .stderr(Stdio::piped())
         .output()
         .context("cannot start cargo")?;
-    ensure!(output.status.success(), "cargo cannot tell what {} is made of:\n{}", guest.folder.display(), String::from_utf8_lossy(&output.stderr).trim());
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("cargo's metadata have not the expected form")?;
+    ensure!(
+        output.status.success(),
+        "cargo cannot tell what {} is made of:\n{}",
+        guest.folder.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("cargo's metadata have not the expected form")?;
     let link = guest.folder.join(LINK);
-    let outside = |package: &&Package| !package.is_from_elsewhere() && !package.manifest_path.starts_with(&guest.folder) && !package.manifest_path.starts_with(&link);
+    let outside = |package: &&Package| {
+        !package.is_from_elsewhere()
+            && !package.manifest_path.starts_with(&guest.folder)
+            && !package.manifest_path.starts_with(&link)
+    };
     if let Some(package) = metadata.packages.iter().find(outside) {
         bail!(
             "{} lies in {}, outside of the guest's folder: it would not come along when the guest is built again for another base; put it into the folder",
@@ -355,18 +410,34 @@ fn packages(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, place: &Place) -> R
 fn has_features(package: &Package, all: &Metadata, sdk: &Sdk) -> Result<()> {
     for on in all.resolve.node(&package.id).into_iter().flat_map(|node| &node.deps).filter(|on| on.is_linked()) {
         let Some(on) = all.packages.iter().find(|package| package.id == on.pkg) else { continue };
-        let known = on.crate_name().and_then(|name| sdk.find_crate(&name)).filter(|known| key(&known.name, &known.version) == key(&known.name, &on.version));
+        let known = on
+            .crate_name()
+            .and_then(|name| sdk.find_crate(&name))
+            .filter(|known| key(&known.name, &known.version) == key(&known.name, &on.version));
         let Some(known) = known else { continue };
-        if let Some(feature) = package.asks(&on.name).find(|feature| *feature != "default" && !known.features.contains(feature)) {
+        if let Some(feature) =
+            package.asks(&on.name).find(|feature| *feature != "default" && !known.features.contains(feature))
+        {
             let has = if known.features.is_empty() { "none".to_owned() } else { known.features.join(", ") };
-            bail!("{} asks for feature {feature} of {}: the image {} has that crate without it (with {has}), and does not compile it again", package.name, on.name, sdk.short());
+            bail!(
+                "{} asks for feature {feature} of {}: the image {} has that crate without it (with {has}), and does not compile it again",
+                package.name,
+                on.name,
+                sdk.short()
+            );
         }
     }
     Ok(())
 }
 
 /// Compiles the guest and the crates that the image has not.
-fn compile(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata, place: &Place) -> Result<Vec<Library>> {
+fn compile(
+    guest: &Guest,
+    sdk: &Sdk,
+    toolchain: &Toolchain,
+    packages: &Metadata,
+    place: &Place,
+) -> Result<Vec<Library>> {
     let (compiles, messages) = cargo::listen(&mut build_command(guest, sdk, toolchain, packages, place)?)?;
     let own = packages.resolve.root.as_deref().unwrap_or_default();
     if let Some(why) = messages.iter().find_map(|message| message.impossible(own)) {
@@ -399,9 +470,17 @@ pub fn diagnose(guest: &Guest, sdk: &Sdk) -> Result<bool> {
     Ok(status.context("cannot start cargo")?.success())
 }
 
-fn build_command(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, packages: &Metadata, place: &Place) -> Result<Command> {
+fn build_command(
+    guest: &Guest,
+    sdk: &Sdk,
+    toolchain: &Toolchain,
+    packages: &Metadata,
+    place: &Place,
+) -> Result<Command> {
     let mut command = cargo(guest, sdk, toolchain, place)?;
-    command.args(["build", "--lib", "--release", "-Zjson-target-spec", "--target"]).arg(sdk.path(&format!("target/{TARGET}.json")));
+    command
+        .args(["build", "--lib", "--release", "-Zjson-target-spec", "--target"])
+        .arg(sdk.path(&format!("target/{TARGET}.json")));
     for setting in PROFILE {
         command.arg("--config").arg(format!("profile.release.{setting}"));
     }
@@ -419,7 +498,12 @@ fn extract(guest: &Guest, sdk: &Sdk, libraries: &[Library], own: &str, place: &P
     for library in libraries {
         let name = place.cell(&library.name, library.name == own);
         if let Some(other) = cells.iter().find(|cell| cell.cell.name == name) {
-            bail!("the guest has two versions of {}, {} and {}: one crate is one cell", library.name, other.cell.version, library.version);
+            bail!(
+                "the guest has two versions of {}, {} and {}: one crate is one cell",
+                library.name,
+                other.cell.version,
+                library.version
+            );
         }
         let is_known = sdk.find_crate(&name).is_some();
         ensure!(!is_known || place.replaces && name == own, "the image {} has a cell {name} of its own", sdk.short());

@@ -8,8 +8,8 @@ use super::{Built, Place, build, pin, source};
 use crate::channel::Channel;
 use crate::image::Image;
 use crate::project::Project;
-use crate::sdk::{self, Sdk};
 use crate::qemu;
+use crate::sdk::{self, Sdk};
 use anyhow::{Context, Result, bail};
 use bundle::{Data, Verdict};
 use std::path::{Path, PathBuf};
@@ -50,7 +50,14 @@ impl Wishes {
 ///
 /// # Errors
 /// A guest does not build for the target; the sentence has its name, and says what to do.
-pub fn carry(project: &Project, channel: &mut Channel, state: &wire::State, base: &Path, target: (&Image, &Path), wishes: &Wishes) -> Result<(World, World)> {
+pub fn carry(
+    project: &Project,
+    channel: &mut Channel,
+    state: &wire::State,
+    base: &Path,
+    target: (&Image, &Path),
+    wishes: &Wishes,
+) -> Result<(World, World)> {
     let before = World::running(base, channel)?;
     let (image, folder) = target;
     let mut after = World::of(folder)?;
@@ -69,8 +76,10 @@ pub fn carry(project: &Project, channel: &mut Channel, state: &wire::State, base
         let pin = || -> Result<(Built, PathBuf)> {
             let objects = guest.folder.join("target/pinned");
             eprintln!("keeping for guest {name} what it uses of the base");
-            let built = pin::pin(&before, &base, name, &objects).with_context(|| format!("guest {name} cannot be pinned"))?;
-            build::fits(&sdk, &built, &place).with_context(|| format!("guest {name} with what is kept for it does not fit the target"))?;
+            let built =
+                pin::pin(&before, &base, name, &objects).with_context(|| format!("guest {name} cannot be pinned"))?;
+            build::fits(&sdk, &built, &place)
+                .with_context(|| format!("guest {name} with what is kept for it does not fit the target"))?;
             Ok((built, objects))
         };
         let (built, objects) = if wishes.pin.contains(name) {
@@ -103,7 +112,12 @@ pub fn allow(guests: &[manifest::Guest], verdict: &Verdict, data: &Data) -> Resu
     if pinned.is_empty() || *verdict != Verdict::Data {
         return Ok(());
     }
-    bail!("the update changes the layout of {}, which guest {} knows as it was: `make update DROP={}` unloads what is pinned", data.claims.join(", "), pinned.join(", "), pinned.join(","))
+    bail!(
+        "the update changes the layout of {}, which guest {} knows as it was: `make update DROP={}` unloads what is pinned",
+        data.claims.join(", "),
+        pinned.join(", "),
+        pinned.join(",")
+    )
 }
 
 #[cfg(test)]

@@ -28,7 +28,10 @@ impl Kind {
             Kind::App => (&["console"], include_str!("../../templates/app.rs")),
             Kind::Service => (&["log", "state_db", "step", "task", "time"], include_str!("../../templates/service.rs")),
             Kind::Scheduler => (&["handoff", "state_db", "sync", "task"], include_str!("../../templates/scheduler.rs")),
-            Kind::Driver => (&["interrupts", "log", "platform", "state_db", "step", "sync", "task"], include_str!("../../templates/driver.rs")),
+            Kind::Driver => (
+                &["interrupts", "log", "platform", "state_db", "step", "sync", "task"],
+                include_str!("../../templates/driver.rs"),
+            ),
         }
     }
 }
@@ -51,7 +54,8 @@ pub fn create(sdk: &Sdk, parent: &Path, name: &str, kind: Kind) -> Result<Guest>
     );
     let write = |file: &str, text: &str| -> Result<()> {
         let path = folder.join(file);
-        fs::create_dir_all(path.parent().unwrap_or(&folder)).with_context(|| format!("cannot create a folder for {}", path.display()))?;
+        fs::create_dir_all(path.parent().unwrap_or(&folder))
+            .with_context(|| format!("cannot create a folder for {}", path.display()))?;
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     write("Cargo.toml", &manifest)?;

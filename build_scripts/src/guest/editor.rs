@@ -32,7 +32,10 @@ impl Crates {
 
     /// Sets what a crate depends on: names in it, and keys.
     fn depend<'d>(&mut self, key: &str, on: impl IntoIterator<Item = (&'d str, &'d str)>) {
-        let deps: Vec<Value> = on.into_iter().filter_map(|(name, key)| Some(json!({ "crate": self.numbers.get(key)?, "name": name }))).collect();
+        let deps: Vec<Value> = on
+            .into_iter()
+            .filter_map(|(name, key)| Some(json!({ "crate": self.numbers.get(key)?, "name": name })))
+            .collect();
         if let Some(number) = self.numbers.get(key) {
             self.list[*number]["deps"] = deps.into();
         }
@@ -41,7 +44,13 @@ impl Crates {
 
 fn cfg(features: &[String], tests: bool) -> Vec<String> {
     let features = features.iter().map(|feature| format!("feature={feature:?}"));
-    let target = ["target_arch=\"x86_64\"", "target_os=\"none\"", "target_pointer_width=\"64\"", "target_endian=\"little\"", "panic=\"unwind\""];
+    let target = [
+        "target_arch=\"x86_64\"",
+        "target_os=\"none\"",
+        "target_pointer_width=\"64\"",
+        "target_endian=\"little\"",
+        "panic=\"unwind\"",
+    ];
     features.chain(target.map(str::to_owned)).chain(tests.then(|| "delias_test".to_owned())).collect()
 }
 
@@ -99,7 +108,9 @@ pub(super) fn describe(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, metadata
         "runnables": [{ "program": tool, "args": ["build", "--message-format=json"], "cwd": guest.folder, "kind": "flycheck" }],
     });
     let path = guest.folder.join(FILE);
-    replace(&path, &serde_json::to_vec_pretty(&text)?).with_context(|| format!("cannot write {}", path.display())).map(drop)
+    replace(&path, &serde_json::to_vec_pretty(&text)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+        .map(drop)
 }
 
 /// Where the compiler's own library is.

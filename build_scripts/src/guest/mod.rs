@@ -79,14 +79,16 @@ impl Guest {
         }
         // What is not there need not be removed.
         let _ = fs::remove_file(&link);
-        std::os::unix::fs::symlink(&target, &link).with_context(|| format!("cannot link {} to {}", link.display(), target.display()))
+        std::os::unix::fs::symlink(&target, &link)
+            .with_context(|| format!("cannot link {} to {}", link.display(), target.display()))
     }
 }
 
 /// Names that mean something else in Rust.
 const TAKEN: [&str; 41] = [
-    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "match",
-    "mod", "move", "mut", "pub", "ref", "return", "self", "static", "std", "struct", "super", "test", "trait", "true", "type", "unsafe", "use", "where", "while", "yield",
+    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn",
+    "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self",
+    "static", "std", "struct", "super", "test", "trait", "true", "type", "unsafe", "use", "where", "while", "yield",
 ];
 
 /// Whether a name can be a crate's: letters, digits and underscores, a letter first.
@@ -97,7 +99,9 @@ pub fn check_name(name: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let word = TAKEN.contains(&name);
     if word || name.is_empty() || !name.chars().all(good) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        bail!("{name:?} cannot be a cell's name: expected small letters, digits and `_`, a letter first, and no word of Rust's own");
+        bail!(
+            "{name:?} cannot be a cell's name: expected small letters, digits and `_`, a letter first, and no word of Rust's own"
+        );
     }
     Ok(())
 }

@@ -37,15 +37,23 @@ struct Running {
 /// One of these cells keeps values of its own, or the guest is in a namespace.
 pub fn pin(before: &World, target: &World, name: &str, folder: &Path) -> Result<Built> {
     let guest = before.guest(name).with_context(|| format!("there is no guest {name}"))?;
-    ensure!(guest.replaces.is_none(), "guest {name} stands in for a cell of the image, for which no old base can be kept");
+    ensure!(
+        guest.replaces.is_none(),
+        "guest {name} stands in for a cell of the image, for which no old base can be kept"
+    );
     if let Some(namespace) = before.namespace_of(name) {
-        anyhow::bail!("guest {name} is in namespace {namespace}, which does not allow it an old base; `delias push --ns base` takes it out");
+        anyhow::bail!(
+            "guest {name} is in namespace {namespace}, which does not allow it an old base; `delias push --ns base` takes it out"
+        );
     }
     let mut objects = BTreeMap::new();
     for cell in &before.manifest.cells {
         let path = before.object(&cell.name, false);
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        objects.insert(cell.name.clone(), Running { version: cell.version.clone(), own: cell.own, bytes: Aligned::new(bytes) });
+        objects.insert(
+            cell.name.clone(),
+            Running { version: cell.version.clone(), own: cell.own, bytes: Aligned::new(bytes) },
+        );
     }
     let staying = staying(before, target, &guest.cells, &objects)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -56,11 +64,18 @@ pub fn pin(before: &World, target: &World, name: &str, folder: &Path) -> Result<
         let new = if stays { format!("{name}::{cell}") } else { cell.clone() };
         let parsed = Object::parse(running.bytes.bytes()).with_context(|| format!("cell {cell}"))?;
         let own = parsed.defined().filter(|_| stays);
-        let others = parsed.undefined().filter(|symbol| symbol.starts_with(MANGLED) && staying.symbols.contains(*symbol));
+        let others =
+            parsed.undefined().filter(|symbol| symbol.starts_with(MANGLED) && staying.symbols.contains(*symbol));
         let lines: String = own.chain(others).map(|symbol| format!("{symbol} {symbol}.{name}\n")).collect();
         let (list, with_debug) = (folder.join("symbols"), folder.join(format!("{new}.debug.o")));
         fs::write(&list, lines).with_context(|| format!("cannot write {}", list.display()))?;
-        let status = Command::new("objcopy").arg("--redefine-syms").arg(&list).arg(before.object(cell, true)).arg(&with_debug).status().context("cannot start objcopy")?;
+        let status = Command::new("objcopy")
+            .arg("--redefine-syms")
+            .arg(&list)
+            .arg(before.object(cell, true))
+            .arg(&with_debug)
+            .status()
+            .context("cannot start objcopy")?;
         ensure!(status.success(), "objcopy cannot rename the symbols of cell {cell}");
         let original = fs::read(&with_debug).with_context(|| format!("cannot read {}", with_debug.display()))?;
         let bytes = canonical::canonical(&original).with_context(|| format!("cell {new}"))?;
@@ -81,24 +96,35 @@ fn staying(before: &World, target: &World, guest: &[String], objects: &BTreeMap<
     for (name, running) in objects {
         parsed.insert(name.as_str(), Object::parse(running.bytes.bytes()).with_context(|| format!("cell {name}"))?);
     }
-    let definers: BTreeMap<&str, &str> = parsed.iter().flat_map(|(name, object)| object.defined().map(|symbol| (symbol, *name)).collect::<Vec<_>>()).collect();
-    let hash = |world: &World, name: &str| world.manifest.cells.iter().find(|cell| cell.name == name).map(|cell| cell.object_hash);
+    let definers: BTreeMap<&str, &str> = parsed
+        .iter()
+        .flat_map(|(name, object)| object.defined().map(|symbol| (symbol, *name)).collect::<Vec<_>>())
+        .collect();
+    let hash = |world: &World, name: &str| {
+        world.manifest.cells.iter().find(|cell| cell.name == name).map(|cell| cell.object_hash)
+    };
     let changes = |name: &str| hash(before, name) != hash(target, name);
     let is_guests = |name: &str| before.manifest.guests.iter().any(|other| other.cells.iter().any(|cell| cell == name));
     let (mut cells, mut left) = (BTreeSet::new(), guest.to_vec());
     while let Some(user) = left.pop() {
         let object = parsed.get(user.as_str()).with_context(|| format!("cell {user} does not run"))?;
         for symbol in object.undefined().filter(|symbol| symbol.starts_with(MANGLED)) {
-            let Some(definer) = definers.get(symbol).filter(|definer| !is_guests(definer) && changes(definer)) else { continue };
+            let Some(definer) = definers.get(symbol).filter(|definer| !is_guests(definer) && changes(definer)) else {
+                continue;
+            };
             if cells.insert((*definer).to_owned()) {
                 left.push((*definer).to_owned());
             }
         }
     }
     for name in &cells {
-        let keeps = parsed[name.as_str()].sections.iter().find(|section| matches!(section.kind, Kind::PerCpu | Kind::Writable));
+        let keeps =
+            parsed[name.as_str()].sections.iter().find(|section| matches!(section.kind, Kind::PerCpu | Kind::Writable));
         if let Some(section) = keeps {
-            anyhow::bail!("cell {name} keeps values of its own (section {}), so it cannot stay beside a new version of itself", section.name);
+            anyhow::bail!(
+                "cell {name} keeps values of its own (section {}), so it cannot stay beside a new version of itself",
+                section.name
+            );
         }
     }
     let symbols = cells.iter().flat_map(|name| parsed[name.as_str()].defined()).map(str::to_owned).collect();

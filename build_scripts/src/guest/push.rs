@@ -46,11 +46,15 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
     let before = World::running(&sdk.path("image"), &mut channel)?;
     let name = guest.name(sdk)?;
     if let Some(cell) = how.replace.as_ref().filter(|cell| **cell != name) {
-        bail!("the guest is called {name}, and a cell is replaced by one of its own name: expected --replace {name}, or a guest called {cell}");
+        bail!(
+            "the guest is called {name}, and a cell is replaced by one of its own name: expected --replace {name}, or a guest called {cell}"
+        );
     }
     let replaces = how.replace.is_some() || before.guest(&name).is_some_and(|guest| guest.replaces.is_some());
     if let Some(namespace) = how.ns.as_ref().filter(|_| replaces) {
-        bail!("{name} stands in for a cell of the image and is in that one's namespace: it cannot be put into {namespace}");
+        bail!(
+            "{name} stands in for a cell of the image and is in that one's namespace: it cannot be put into {namespace}"
+        );
     }
     let place = Place {
         namespace: namespace(&before, &name, how.ns.as_deref())?,
@@ -85,7 +89,11 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
     }
     let Some(line) = start else { return Ok(ExitCode::SUCCESS) };
     let ran = channel.run(&line)?;
-    if ran.status == 0 { print!("{}", ran.text) } else { eprint!("{}", ran.text) }
+    if ran.status == 0 {
+        print!("{}", ran.text)
+    } else {
+        eprint!("{}", ran.text)
+    }
     Ok(ExitCode::from(ran.status))
 }
 
@@ -113,12 +121,18 @@ fn start(built: &Built, words: &str) -> Result<String> {
     let exports = |prefix: &str| object.defined().any(|symbol| symbol.strip_prefix(prefix) == Some(name));
     Ok(match () {
         () if exports("delias_guest_") || exports("delias_app_") => {
-            let words: String = qemu::split(words).context("the words of --run")?.iter().map(|word| format!(" {}", ask::quoted(word))).collect();
+            let words: String = qemu::split(words)
+                .context("the words of --run")?
+                .iter()
+                .map(|word| format!(" {}", ask::quoted(word)))
+                .collect();
             format!("run {name}{words} &")
         }
         () if exports(manifest::BINDS) && words.is_empty() => format!("services start {name}"),
         () if exports(manifest::BINDS) => format!("services start {name} {}", ask::quoted(words)),
         () if exports("delias_scheduler_") => format!("sched use {name}"),
-        () => bail!("{name} cannot be started: it defines none of delias_guest_{name}, delias_service_{name} and delias_scheduler_{name}"),
+        () => bail!(
+            "{name} cannot be started: it defines none of delias_guest_{name}, delias_service_{name} and delias_scheduler_{name}"
+        ),
     })
 }

@@ -19,7 +19,15 @@ pub fn pack(guest: &Guest) -> Result<Vec<u8>> {
     let link = format!("./{LINK}");
     // Sorted and without times, so that the same folder gives the same bytes.
     let output = Command::new("tar")
-        .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--exclude=./target", "--exclude=./.git"])
+        .args([
+            "--sort=name",
+            "--mtime=@0",
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+            "--exclude=./target",
+            "--exclude=./.git",
+        ])
         .args(["--exclude", &format!("./{}", editor::FILE), "--exclude", &link, "-cf", "-", "-C"])
         .arg(&guest.folder)
         .arg(".")
@@ -28,7 +36,12 @@ pub fn pack(guest: &Guest) -> Result<Vec<u8>> {
         .context("cannot start tar")?;
     ensure!(output.status.success(), "tar cannot pack {}", guest.folder.display());
     let packed = filtered(&["gzip", "-9", "-n"], &output.stdout)?;
-    ensure!(packed.len() <= MOST, "the sources in {} take {} bytes packed, at most {MOST} stay in the system", guest.folder.display(), packed.len());
+    ensure!(
+        packed.len() <= MOST,
+        "the sources in {} take {} bytes packed, at most {MOST} stay in the system",
+        guest.folder.display(),
+        packed.len()
+    );
     Ok(packed)
 }
 
@@ -41,7 +54,8 @@ pub fn unpack(bytes: &[u8], folder: &Path) -> Result<Guest> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten() {
         let path = entry.path();
         if entry.file_name() != "target" {
-            let removed = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            let removed =
+                if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
@@ -55,7 +69,12 @@ pub fn unpack(bytes: &[u8], folder: &Path) -> Result<Guest> {
 
 fn filtered(command: &[&str], bytes: &[u8]) -> Result<Vec<u8>> {
     let (program, arguments) = command.split_first().context("no program")?;
-    let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {program}"))?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
     let mut input = child.stdin.take().context("it has no input")?;
     let bytes = bytes.to_vec();
     // Beside the reading, so that neither waits for the other.

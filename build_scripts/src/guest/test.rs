@@ -26,7 +26,10 @@ pub fn test(guest: &Guest, sdk: &Sdk) -> Result<ExitCode> {
     let folder = guest.objects(&place).join("image");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     fs::copy(sdk.path("image/nano_core"), folder.join("nano_core")).context("the SDK has no nano_core")?;
-    fs::write(folder.join("cells.tar"), archive::write(&manifest, &cells)?).with_context(|| format!("cannot write into {}", folder.display()))?;
-    doctor::on_path(qemu::QEMU).with_context(|| format!("{} is not on PATH, and the tests run in it; on Debian: apt-get install qemu-system-x86", qemu::QEMU))?;
+    fs::write(folder.join("cells.tar"), archive::write(&manifest, &cells)?)
+        .with_context(|| format!("cannot write into {}", folder.display()))?;
+    doctor::on_path(qemu::QEMU).with_context(|| {
+        format!("{} is not on PATH, and the tests run in it; on Debian: apt-get install qemu-system-x86", qemu::QEMU)
+    })?;
     boot::exec(&sdk.path("bin/delias"), &folder, Some(format!("test {}", built.name)), false)
 }

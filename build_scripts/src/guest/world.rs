@@ -60,7 +60,11 @@ impl World {
         for name in &state.guests {
             // Of the worlds that had this guest, one in which its cells are those that run: the system may have come to its own by
             // unloading or by going back.
-            let runs = |world: &&Kept| world.guest(name).is_some_and(|guest| world.cells(guest).all(|(cell, _, hash)| running.contains(&(cell.clone(), hash.clone()))));
+            let runs = |world: &&Kept| {
+                world.guest(name).is_some_and(|guest| {
+                    world.cells(guest).all(|(cell, _, hash)| running.contains(&(cell.clone(), hash.clone())))
+                })
+            };
             let kept = worlds.iter().find(runs).with_context(|| {
                 format!("guest {name} was not pushed from here, so the difference to it cannot be told: unload it first (of {all})")
             })?;
@@ -72,20 +76,36 @@ impl World {
                 if world.homes.iter().any(|(known, _)| known == cell) {
                     continue;
                 }
-                let object_hash = *blake3::Hash::from_hex(hash).ok().with_context(|| format!("{} is damaged", kept.folder.display()))?.as_bytes();
-                world.manifest.cells.push(manifest::Cell { name: cell.clone(), version: version.clone(), object_hash, boot: false, own: true });
+                let object_hash = *blake3::Hash::from_hex(hash)
+                    .ok()
+                    .with_context(|| format!("{} is damaged", kept.folder.display()))?
+                    .as_bytes();
+                world.manifest.cells.push(manifest::Cell {
+                    name: cell.clone(),
+                    version: version.clone(),
+                    object_hash,
+                    boot: false,
+                    own: true,
+                });
                 world.homes.push((cell.clone(), kept.folder.clone()));
             }
             world.manifest.guests.push(guest.clone());
         }
         world.settle();
-        ensure!(world.manifest.image_id == state.running_id, "the guests that run are not those that were pushed from here: unload them first ({all})");
+        ensure!(
+            world.manifest.image_id == state.running_id,
+            "the guests that run are not those that were pushed from here: unload them first ({all})"
+        );
         Ok(world)
     }
 
     /// The namespace that a guest is in; none if it is in the base, or not there.
     pub fn namespace_of(&self, guest: &str) -> Option<&str> {
-        self.manifest.namespaces.iter().find(|namespace| namespace.cells.iter().any(|cell| cell == guest)).map(|namespace| namespace.name.as_str())
+        self.manifest
+            .namespaces
+            .iter()
+            .find(|namespace| namespace.cells.iter().any(|cell| cell == guest))
+            .map(|namespace| namespace.name.as_str())
     }
 
     /// The object of a cell, with debug information or as it is linked.
@@ -110,7 +130,9 @@ impl World {
         let mut all = Namespaces::new(&self.manifest.namespaces)?;
         for made in from.manifest.namespaces.iter().filter(|namespace| namespace.made) {
             let empty = Namespace { cells: Vec::new(), ..made.clone() };
-            all.add(empty).with_context(|| format!("`ns new` has made a namespace of a name that the target has: {}", made.name))?;
+            all.add(empty).with_context(|| {
+                format!("`ns new` has made a namespace of a name that the target has: {}", made.name)
+            })?;
         }
         self.manifest.namespaces = all.into_list();
         Ok(())
@@ -139,7 +161,10 @@ impl World {
         homes.retain(|(name, _)| others.contains(name));
         manifest.cells.extend(before.iter().filter_map(|guest| guest.replaces.clone()));
         let mut namespaces = Namespaces::new(&manifest.namespaces)?;
-        let gone = before.iter().flat_map(|guest| &guest.cells).filter(|cell| !manifest.cells.iter().any(|known| known.name == **cell));
+        let gone = before
+            .iter()
+            .flat_map(|guest| &guest.cells)
+            .filter(|cell| !manifest.cells.iter().any(|known| known.name == **cell));
         gone.into_iter().try_for_each(|cell| namespaces.place(cell, None))?;
         let replaces = match built.replaces {
             true => manifest.cells.extract_if(.., |cell| cell.name == built.name).next(),
@@ -164,7 +189,13 @@ impl World {
         }
         manifest.namespaces = namespaces.into_list();
         let cells = built.cells.iter().map(|cell| cell.cell.name.clone()).collect();
-        manifest.guests.push(Guest { name: built.name.clone(), cells, source: source.into(), replaces, pinned: built.pinned });
+        manifest.guests.push(Guest {
+            name: built.name.clone(),
+            cells,
+            source: source.into(),
+            replaces,
+            pinned: built.pinned,
+        });
         let mut world = World { base: self.base.clone(), manifest, homes };
         world.settle();
         Ok(world)
@@ -186,7 +217,8 @@ impl World {
         fs::create_dir_all(folder.join("cells")).with_context(|| format!("cannot create {}", folder.display()))?;
         let link = |from: PathBuf, name: &str| {
             let to = folder.join(name);
-            std::os::unix::fs::symlink(&from, &to).with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
+            std::os::unix::fs::symlink(&from, &to)
+                .with_context(|| format!("cannot link {} to {}", to.display(), from.display()))
         };
         for cell in &self.manifest.cells {
             link(self.object(&cell.name, false), &archive::entry_name(&cell.name))?;
@@ -197,7 +229,8 @@ impl World {
         }
         let head = self.manifest.write().context("the manifest cannot be written")?;
         let packed = archive::pack(&[(manifest::FILE.to_owned(), &head)])?;
-        fs::write(folder.join("cells.tar"), packed).with_context(|| format!("cannot write {}/cells.tar", folder.display()))
+        fs::write(folder.join("cells.tar"), packed)
+            .with_context(|| format!("cannot write {}/cells.tar", folder.display()))
     }
 
     /// Keeps the guests' objects, so that the next difference can start from them.
@@ -215,7 +248,8 @@ impl World {
                     fs::copy(&from, &to).with_context(|| format!("cannot keep {}", from.display()))?;
                 }
             }
-            let cell = self.manifest.cells.iter().find(|cell| cell.name == *name).context("a guest's cell is on no list")?;
+            let cell =
+                self.manifest.cells.iter().find(|cell| cell.name == *name).context("a guest's cell is on no list")?;
             cells.push((name.clone(), cell.version.clone(), hex(cell.object_hash)));
         }
         let text = serde_json::to_vec(&(&self.manifest.guests, cells))?;
@@ -242,15 +276,34 @@ fn text(row: &Value, field: &str) -> Result<String> {
 /// The namespaces of a running system.
 fn namespaces(channel: &mut Channel) -> Result<Vec<Namespace>> {
     let rows = ask(channel, "ns --json")?;
-    let names = |row: &Value, field: &str| row[field].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+    let names = |row: &Value, field: &str| {
+        row[field].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    };
     let listed = rows.iter().filter(|row| row["name"] != namespace::BASE);
-    listed.map(|row| Ok(Namespace { name: text(row, "name")?, cells: names(row, "cells"), allows: names(row, "allows"), made: row["made"] == true })).collect()
+    listed
+        .map(|row| {
+            Ok(Namespace {
+                name: text(row, "name")?,
+                cells: names(row, "cells"),
+                allows: names(row, "allows"),
+                made: row["made"] == true,
+            })
+        })
+        .collect()
 }
 
 /// The services of a running system.
 fn services(channel: &mut Channel) -> Result<Vec<Service>> {
     let rows = ask(channel, "services --json")?;
-    rows.iter().map(|row| Ok(Service { name: text(row, "name")?, implementation: text(row, "implementation")?, parameters: text(row, "parameters")? })).collect()
+    rows.iter()
+        .map(|row| {
+            Ok(Service {
+                name: text(row, "name")?,
+                implementation: text(row, "implementation")?,
+                parameters: text(row, "parameters")?,
+            })
+        })
+        .collect()
 }
 
 /// The guests of a world that is kept.
@@ -270,7 +323,11 @@ impl Kept {
             let (guests, cells) = serde_json::from_slice(&fs::read(folder.join(GUESTS)).ok()?).ok()?;
             Some(Kept { folder, guests, cells })
         };
-        let mut folders: Vec<_> = entries.flatten().map(|entry| entry.path()).map(|folder| (folder == same, written(&folder), folder)).collect();
+        let mut folders: Vec<_> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .map(|folder| (folder == same, written(&folder), folder))
+            .collect();
         folders.sort();
         Ok(folders.into_iter().rev().filter_map(|(.., folder)| read(folder)).collect())
     }
@@ -310,7 +367,9 @@ fn written(folder: &Path) -> Option<SystemTime> {
 fn worlds() -> Result<PathBuf> {
     let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
         Some(cache) => PathBuf::from(cache),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache"),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache")
+        }
     };
     Ok(cache.join("delias/worlds"))
 }

@@ -3,9 +3,11 @@
 use linker::{Access, Memory, OutOfMemory, PAGE, Places};
 
 /// Where the areas begin.
-pub const PLACES: Places = Places { text: 0x1000_0000, constants: 0x2000_0000, thunks: 0x3000_0000, hosted: 0x4000_0000, per_cpu: 0 };
+pub const PLACES: Places =
+    Places { text: 0x1000_0000, constants: 0x2000_0000, thunks: 0x3000_0000, hosted: 0x4000_0000, per_cpu: 0 };
 /// Where they end.
-pub const ENDS: Places = Places { text: 0x1800_0000, constants: 0x2800_0000, thunks: 0x3100_0000, hosted: 0x4100_0000, per_cpu: PAGE };
+pub const ENDS: Places =
+    Places { text: 0x1800_0000, constants: 0x2800_0000, thunks: 0x3100_0000, hosted: 0x4100_0000, per_cpu: PAGE };
 /// What the workload's allocator hands out, and the words at its start that are its state.
 pub const HEAP: u64 = 0x5000_0000;
 pub const HEAP_BYTES: u64 = 1 << 24;

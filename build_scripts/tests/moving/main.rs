@@ -53,7 +53,12 @@ fn frames_move_at_every_instruction() {
         let expected = undisturbed(&world);
         let steps = steps::run(&world, Forget::Nothing).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         assert_eq!(steps.result, expected, "seed {seed}: another result after {} steps", steps.taken);
-        assert!(steps.frames > 4 * steps.taken, "{} frames in {} steps: the workload is too flat", steps.frames, steps.taken);
+        assert!(
+            steps.frames > 4 * steps.taken,
+            "{} frames in {} steps: the workload is too flat",
+            steps.frames,
+            steps.taken
+        );
         moved += steps.frames;
         // One thing that stays behind is enough.
         for forget in [Forget::ReturnAddress, Forget::Thunk, Forget::ProgramCounter] {

@@ -73,7 +73,8 @@ pub fn run(world: &World, forget: Forget) -> Result<Steps, String> {
     // handler sends it back.
     unsafe {
         let mut alternate_stack = vec![0u8; 1 << 18];
-        let alternate = libc::stack_t { ss_sp: alternate_stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: alternate_stack.len() };
+        let alternate =
+            libc::stack_t { ss_sp: alternate_stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: alternate_stack.len() };
         let mut before = core::mem::zeroed();
         libc::sigaltstack(&alternate, &mut before);
         let mut action: libc::sigaction = core::mem::zeroed();
@@ -171,7 +172,8 @@ extern "C" fn trapped(_: c_int, _: *mut c_void, context: *mut c_void) {
         Ok(())
     });
     if walked.is_err() || unmoved {
-        run.wrong = Some(if walked.is_err() { "the stack cannot be walked" } else { "a frame has no place in the other copy" });
+        run.wrong =
+            Some(if walked.is_err() { "the stack cannot be walked" } else { "a frame has no place in the other copy" });
         return leave(registers, run.outside);
     }
     let forgets = |what: Forget| run.forget == what && run.taken >= WHEN;
@@ -248,14 +250,5 @@ unsafe extern "sysv64" fn enter(top: u64, entry: u64, result: *mut u64, outside:
 /// Where the trap sends the thread at the end: back from `enter`.
 #[unsafe(naked)]
 unsafe extern "sysv64" fn come_back() {
-    core::arch::naked_asm!(
-        "pop rdx",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        "ret",
-    );
+    core::arch::naked_asm!("pop rdx", "pop r15", "pop r14", "pop r13", "pop r12", "pop rbp", "pop rbx", "ret",);
 }

@@ -145,11 +145,15 @@ impl World {
         let project = Project::find().unwrap();
         let library = LIBRARY.map(|name| (name, project.build(&format!("cells/{name}.o"))));
         let own = ["ground", "work"].map(|name| (name, folder.0.join(format!("cells/{name}.o"))));
-        let read = |(name, path): (&'static str, std::path::PathBuf)| (name, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        let read = |(name, path): (&'static str, std::path::PathBuf)| {
+            (name, fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        };
         let originals: Vec<(&str, Vec<u8>)> = library.into_iter().chain(own).map(read).collect();
         let mut random = Random(seed);
-        let others: Vec<Aligned> = originals.iter().map(|(_, bytes)| Aligned::new(shuffled(bytes, &mut random))).collect();
-        let originals: Vec<(&str, Aligned)> = originals.into_iter().map(|(name, bytes)| (name, Aligned::new(bytes))).collect();
+        let others: Vec<Aligned> =
+            originals.iter().map(|(_, bytes)| Aligned::new(shuffled(bytes, &mut random))).collect();
+        let originals: Vec<(&str, Aligned)> =
+            originals.into_iter().map(|(name, bytes)| (name, Aligned::new(bytes))).collect();
 
         let mut graph = Graph::new(PLACES);
         graph.limit(ENDS);
@@ -158,15 +162,25 @@ impl World {
         }
         let ids: Vec<_> = originals
             .iter()
-            .map(|(name, bytes)| graph.add(name, "0.0.0", Object::parse(bytes.bytes()).unwrap()).unwrap_or_else(|error| panic!("{error}")))
+            .map(|(name, bytes)| {
+                graph
+                    .add(name, "0.0.0", Object::parse(bytes.bytes()).unwrap())
+                    .unwrap_or_else(|error| panic!("{error}"))
+            })
             .collect();
         graph.link(&ids, &mut Machine).unwrap_or_else(|error| panic!("{error}"));
         let entry = graph.symbol("delias_test_entry").unwrap();
-        let text = |graph: &Graph<'_>| graph.cells().filter_map(|(_, cell)| Some(pages(cell.placement.as_ref()?.text))).collect();
+        let text = |graph: &Graph<'_>| {
+            graph.cells().filter_map(|(_, cell)| Some(pages(cell.placement.as_ref()?.text))).collect()
+        };
         let first = text(&graph);
         let mut ranges = rows(&graph, 0);
 
-        let change = |(&cell, bytes): (_, &'static Aligned)| Change::Replace { cell, version: "0.0.0", object: Object::parse(bytes.bytes()).unwrap() };
+        let change = |(&cell, bytes): (_, &'static Aligned)| Change::Replace {
+            cell,
+            version: "0.0.0",
+            object: Object::parse(bytes.bytes()).unwrap(),
+        };
         // The graph borrows them, and the process ends soon.
         let others: &'static [Aligned] = others.leak();
         let changes = ids.iter().zip(others).map(change).collect();
@@ -178,13 +192,19 @@ impl World {
         let there = graph.moves(&staged);
         ranges.extend(rows(staged.next(), unwind::OLD_COPY));
         let second = text(staged.next());
-        let mut back: Vec<Move> = there.iter().map(|step| Move { from: step.to, len: step.len, to: step.from }).collect();
+        let mut back: Vec<Move> =
+            there.iter().map(|step| Move { from: step.to, len: step.len, to: step.from }).collect();
         back.sort_unstable_by_key(|step| step.from);
 
         map(HEAP, HEAP_BYTES);
         ranges.push(thunks());
         ranges.sort_unstable_by_key(|range| range.start);
-        World { entry, copies: [Copy { moves: there, text: first }, Copy { moves: back, text: second }], patches, ranges }
+        World {
+            entry,
+            copies: [Copy { moves: there, text: first }, Copy { moves: back, text: second }],
+            patches,
+            ranges,
+        }
     }
 }
 

@@ -94,7 +94,8 @@ impl Prepared {
         list.try_reserve_exact(words.len() + more).ok()?;
         list.extend(words);
         let handler = u128::from(blob + blob::fault_offset());
-        let gate = (handler & 0xffff) | CODE << 16 | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48 | (handler >> 32) << 64;
+        let gate =
+            (handler & 0xffff) | CODE << 16 | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48 | (handler >> 32) << 64;
         let gates = filled(gate, GATES)?;
         let stack = filled(0u64, STACK_WORDS)?;
         let request = Request {

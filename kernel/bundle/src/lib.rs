@@ -246,7 +246,10 @@ impl Bundle {
 mod bytes {
     use alloc::vec::Vec;
     use core::fmt;
-    use serde::{Deserializer, Serializer, de::{Error, Visitor}};
+    use serde::{
+        Deserializer, Serializer,
+        de::{Error, Visitor},
+    };
 
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)

@@ -14,7 +14,12 @@ type Stub = extern "sysv64" fn();
 
 fn gate(stub: Stub, code: u16, stack: u8) -> u128 {
     let address = stub as usize as u128;
-    (address & 0xffff) | u128::from(code) << 16 | u128::from(stack) << 32 | INTERRUPT_GATE | (address >> 16 & 0xffff) << 48 | (address >> 32) << 64
+    (address & 0xffff)
+        | u128::from(code) << 16
+        | u128::from(stack) << 32
+        | INTERRUPT_GATE
+        | (address >> 16 & 0xffff) << 48
+        | (address >> 32) << 64
 }
 
 /// The stack (of the task-state segment's seven) on which an exception comes in; 0: the task's own.

@@ -100,7 +100,8 @@ impl Pool {
 
     /// The constants there are, by address: start, length, number.
     pub fn by_address(&self) -> Vec<(u64, u64, u32)> {
-        let mut list: Vec<(u64, u64, u32)> = self.living().map(|(number, item)| (item.address(), item.len, number)).collect();
+        let mut list: Vec<(u64, u64, u32)> =
+            self.living().map(|(number, item)| (item.address(), item.len, number)).collect();
         list.sort_unstable();
         list
     }

@@ -32,12 +32,19 @@ impl<'g, 'a> Side<'g, 'a> {
         let cell = graph.cell(id);
         let (unit, placement) = (&*cell.unit, cell.placement.as_deref());
         let mut fdes = HashMap::default();
-        for (number, section) in unit.object.sections.iter().enumerate().filter(|(_, section)| section.kind == Kind::Unwind) {
+        for (number, section) in
+            unit.object.sections.iter().enumerate().filter(|(_, section)| section.kind == Kind::Unwind)
+        {
             for relocation in section.relocations().filter(|r| r.kind == RelocationKind::Relative32 && r.offset >= 8) {
                 let entry = relocation.offset as usize - 8;
-                let len = section.bytes.get(entry..entry + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize + 4);
+                let len = section
+                    .bytes
+                    .get(entry..entry + 4)
+                    .map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize + 4);
                 let text = unit.object.symbols[relocation.symbol as usize].section;
-                if let Some(text) = text.filter(|&text| unit.object.sections[text as usize].kind == Kind::Text && section.bytes.len() >= entry + len) {
+                if let Some(text) = text.filter(|&text| {
+                    unit.object.sections[text as usize].kind == Kind::Text && section.bytes.len() >= entry + len
+                }) {
                     fdes.insert(text, (number as u32, entry, len));
                 }
             }
@@ -51,7 +58,10 @@ impl<'g, 'a> Side<'g, 'a> {
         for function in &self.unit.functions {
             let alone = self.unit.functions.iter().filter(|other| other.section == function.section).count() == 1;
             if function.value == 0 && alone {
-                functions.insert(self.unit.object.name(&self.unit.object.symbols[function.symbol as usize]), (function.section, function.size));
+                functions.insert(
+                    self.unit.object.name(&self.unit.object.symbols[function.symbol as usize]),
+                    (function.section, function.size),
+                );
             }
         }
         functions
@@ -95,14 +105,22 @@ impl<'g, 'a> Comparison<'g, 'a> {
     /// Whether two sections hold the same; `within` are the functions that they belong to.
     fn equal_sections(&self, old: u32, new: u32, within: (u32, u32)) -> bool {
         let (a, b) = (&self.old.unit.object.sections[old as usize], &self.new.unit.object.sections[new as usize]);
-        let same_shape = a.size == b.size && a.bytes.len() == b.bytes.len() && a.kind == b.kind && a.relocations().len() == b.relocations().len();
+        let same_shape = a.size == b.size
+            && a.bytes.len() == b.bytes.len()
+            && a.kind == b.kind
+            && a.relocations().len() == b.relocations().len();
         if !same_shape {
             return false;
         }
         let mut at = 0;
         for (x, y) in a.relocations().zip(b.relocations()) {
             let field = x.offset as usize;
-            if x.offset != y.offset || x.kind != y.kind || field < at || a.bytes[at..field] != b.bytes[at..field] || !self.equal_reference(&x, &y, within) {
+            if x.offset != y.offset
+                || x.kind != y.kind
+                || field < at
+                || a.bytes[at..field] != b.bytes[at..field]
+                || !self.equal_reference(&x, &y, within)
+            {
                 return false;
             }
             at = field + x.kind.width() as usize;
@@ -112,7 +130,9 @@ impl<'g, 'a> Comparison<'g, 'a> {
 
     fn equal_reference(&self, x: &Relocation, y: &Relocation, within: (u32, u32)) -> bool {
         let (Some(x_target), Some(y_target)) = (self.old.target(x), self.new.target(y)) else { return false };
-        let (Target::Place { cell: xc, section: xs, value: xv }, Target::Place { cell: yc, section: ys, value: yv }) = (x_target, y_target) else {
+        let (Target::Place { cell: xc, section: xs, value: xv }, Target::Place { cell: yc, section: ys, value: yv }) =
+            (x_target, y_target)
+        else {
             return x_target == y_target && x.addend == y.addend;
         };
         let (xv, yv) = (xv.wrapping_add_signed(x.addend), yv.wrapping_add_signed(y.addend));
@@ -130,9 +150,13 @@ impl<'g, 'a> Comparison<'g, 'a> {
                 thunk.is_some() && thunk == self.new.graph.thunks.get(yc, ys, yv)
             }
             Kind::Lsda => own && xv == yv && self.equal_sections(xs, ys, within),
-            Kind::Constant if own && xu.jump_tables[xs as usize] => yu.jump_tables[ys as usize] && xv == yv && self.equal_sections(xs, ys, within),
+            Kind::Constant if own && xu.jump_tables[xs as usize] => {
+                yu.jump_tables[ys as usize] && xv == yv && self.equal_sections(xs, ys, within)
+            }
             _ => {
-                let place = |graph: &Graph<'a>, cell: CellId, section, value| graph.cell(cell).placement.as_ref().map(|p| p.address(section, value));
+                let place = |graph: &Graph<'a>, cell: CellId, section, value| {
+                    graph.cell(cell).placement.as_ref().map(|p| p.address(section, value))
+                };
                 let old = place(self.old.graph, xc, xs, xv);
                 old.is_some() && old == place(self.new.graph, yc, ys, yv)
             }
@@ -149,17 +173,22 @@ impl<'g, 'a> Comparison<'g, 'a> {
             let bytes = &section.bytes[at..at + len];
             let back = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
             let cie = (at + 4).checked_sub(back)?;
-            let cie_len = section.bytes.get(cie..cie + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize + 4)?;
+            let cie_len =
+                section.bytes.get(cie..cie + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize + 4)?;
             let references: Vec<Relocation> = section
                 .relocations()
-                .filter(|r| (at as u64 + 12..(at + len) as u64).contains(&r.offset) || (cie as u64..(cie + cie_len) as u64).contains(&r.offset))
+                .filter(|r| {
+                    (at as u64 + 12..(at + len) as u64).contains(&r.offset)
+                        || (cie as u64..(cie + cie_len) as u64).contains(&r.offset)
+                })
                 .collect();
             // Behind length, CIE pointer and function's start; without the padding, of which the last entry of a table has
             // more: an operand that is lost with it is 0 on both sides.
             Some((without_padding(&bytes[12..]), section.bytes.get(cie..cie + cie_len)?, references))
         };
         let (Some(x), Some(y)) = (entry(&self.old, a), entry(&self.new, b)) else { return false };
-        let same_references = x.2.len() == y.2.len() && x.2.iter().zip(&y.2).all(|(x, y)| x.kind == y.kind && self.equal_reference(x, y, (old, new)));
+        let same_references = x.2.len() == y.2.len()
+            && x.2.iter().zip(&y.2).all(|(x, y)| x.kind == y.kind && self.equal_reference(x, y, (old, new)));
         x.0 == y.0 && x.1 == y.1 && same_references
     }
 }

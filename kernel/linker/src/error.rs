@@ -46,19 +46,27 @@ pub enum Error {
     Duplicate { symbol: String, first: String, second: String },
     #[error("cell {cell} needs symbol {symbol}, which no cell defines")]
     Undefined { cell: String, symbol: String },
-    #[error("cell {cell} needs symbol {symbol} of cell {definer}, which namespace {namespace} does not allow (E_UNRESOLVED)")]
+    #[error(
+        "cell {cell} needs symbol {symbol} of cell {definer}, which namespace {namespace} does not allow (E_UNRESOLVED)"
+    )]
     Hidden { cell: String, symbol: String, definer: String, namespace: String },
     #[error("cell {cell} needs symbol {symbol} of cell {definer}, which is not linked")]
     Unlinked { cell: String, symbol: String, definer: String },
     #[error("cell {cell} has writable data {symbol} in section {section}: a cell may keep no state of its own")]
     Writable { cell: String, section: String, symbol: String },
-    #[error("cell {cell}: {symbol}, which outlives the cell's copies, has {found} bytes, expected {expected} as before")]
+    #[error(
+        "cell {cell}: {symbol}, which outlives the cell's copies, has {found} bytes, expected {expected} as before"
+    )]
     HostedSize { cell: String, symbol: String, expected: u64, found: u64 },
-    #[error("cell {cell}: section {section} has an initial value, expected zeros: caches are wiped, each CPU has its own copy")]
+    #[error(
+        "cell {cell}: section {section} has an initial value, expected zeros: caches are wiped, each CPU has its own copy"
+    )]
     NotZero { cell: String, section: String },
     #[error("cell {cell}: relocation at {section}+{offset:#x} to {target} does not fit: {value:#x} is out of reach")]
     Overflow { cell: String, section: String, offset: u64, target: String, value: u64 },
-    #[error("cell {cell}: relocation at {section}+{offset:#x} to {target} is of a kind that is not allowed here ({what})")]
+    #[error(
+        "cell {cell}: relocation at {section}+{offset:#x} to {target} is of a kind that is not allowed here ({what})"
+    )]
     Disallowed { cell: String, section: String, offset: u64, target: String, what: &'static str },
     #[error("cell {cell}: the unwind table is damaged at offset {offset:#x}: {what}")]
     Unwind { cell: String, offset: u64, what: &'static str },
@@ -68,7 +76,9 @@ pub enum Error {
     NoRoom { area: &'static str, address: u64, len: u64, end: u64 },
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
-    #[error("cell {cell}: memory at {address:#x} differs from what the object says: expected {expected:#04x}, found {found:#04x}")]
+    #[error(
+        "cell {cell}: memory at {address:#x} differs from what the object says: expected {expected:#04x}, found {found:#04x}"
+    )]
     Differs { cell: String, address: u64, expected: u8, found: u8 },
     #[error("cell {cell}: {len} bytes at {address:#x} cannot be read")]
     Unreadable { cell: String, address: u64, len: u64 },

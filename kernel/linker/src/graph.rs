@@ -9,8 +9,8 @@ use crate::{
     thunks::Thunks,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
-use core::ops::Deref;
 use core::cmp::Reverse;
+use core::ops::Deref;
 use hashbrown::HashMap;
 use namespace::Namespaces;
 use rustc_hash::FxBuildHasher;
@@ -232,7 +232,11 @@ impl<'a> Graph<'a> {
             if let Some(&(first, _)) = self.globals.get(symbol_name) {
                 self.drop_names(id);
                 let first = if first == id { unit.name } else { self.cells[first.index()].name };
-                return Err(Error::Duplicate { symbol: String::from(symbol_name), first: String::from(first), second: String::from(unit.name) });
+                return Err(Error::Duplicate {
+                    symbol: String::from(symbol_name),
+                    first: String::from(first),
+                    second: String::from(unit.name),
+                });
             }
             self.globals.insert(symbol_name, (id, index as u32));
         }
@@ -318,7 +322,8 @@ impl<'a> Graph<'a> {
 
     /// Which cell and function an address of a running copy lies in.
     pub fn locate(&self, address: u64) -> Option<Located<'a>> {
-        let (id, cell) = self.cells().find(|(_, cell)| cell.placement.as_ref().is_some_and(|p| p.copy().contains(address)))?;
+        let (id, cell) =
+            self.cells().find(|(_, cell)| cell.placement.as_ref().is_some_and(|p| p.copy().contains(address)))?;
         let placement = cell.placement.as_ref()?;
         Some(cell.locate(id, placement, address))
     }
@@ -429,7 +434,6 @@ impl<'a> Unit<'a> {
         let sum = |want: fn(Kind) -> bool| self.object.sections.iter().filter(|s| want(s.kind)).map(|s| s.size).sum();
         (sum(|k| k == Kind::Text), sum(|k| matches!(k, Kind::Constant | Kind::Mergeable { .. })))
     }
-
 }
 
 impl Cell<'_> {

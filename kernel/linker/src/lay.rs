@@ -44,7 +44,17 @@ pub(crate) struct Lay<'s, 'a> {
 
 impl<'s, 'a> Lay<'s, 'a> {
     pub fn new(old: &'s Graph<'a>, next: Graph<'a>, set: &'s [CellId], same: bool, memory: &'s mut dyn Memory) -> Self {
-        Lay { old, next, set, same, memory, constant_bytes: Vec::new(), thunks: Vec::new(), hosted: Vec::new(), overwrites: Vec::new() }
+        Lay {
+            old,
+            next,
+            set,
+            same,
+            memory,
+            constant_bytes: Vec::new(),
+            thunks: Vec::new(),
+            hosted: Vec::new(),
+            overwrites: Vec::new(),
+        }
     }
 
     pub fn run(&mut self) -> Result<(), Error> {
@@ -139,7 +149,11 @@ impl<'s, 'a> Lay<'s, 'a> {
                 // Two of one identity could not be told apart by the next copy.
                 if section.size > 0 && keys.insert(key.clone(), ()).is_some() {
                     let (first, second) = (String::from(unit.name), String::from(unit.name));
-                    return Err(Error::Duplicate { symbol: String::from(unit.static_name(number).unwrap_or(section.name)), first, second });
+                    return Err(Error::Duplicate {
+                        symbol: String::from(unit.static_name(number).unwrap_or(section.name)),
+                        first,
+                        second,
+                    });
                 }
                 let address = match section.kind {
                     Kind::PerCpu => self.per_cpu(&unit, number, key)?,
@@ -208,7 +222,9 @@ impl<'s, 'a> Lay<'s, 'a> {
                 if let Target::Place { cell: to, section, value } = targets[relocation.symbol as usize] {
                     let target = &self.next.cell(to).unit;
                     let value = value.wrapping_add_signed(relocation.addend);
-                    if target.object.sections[section as usize].kind == Kind::Text && target.is_function_start(section, value) {
+                    if target.object.sections[section as usize].kind == Kind::Text
+                        && target.is_function_start(section, value)
+                    {
                         self.thunk(to, section, value)?;
                     }
                 }
@@ -221,7 +237,8 @@ impl<'s, 'a> Lay<'s, 'a> {
         if self.next.thunks.get(cell, section, value).is_none() {
             let address = self.next.places.thunks;
             self.next.places.thunks = within("thunks", address, THUNK_BYTES, self.next.ends.thunks)?;
-            let number = self.next.thunks.insert(Thunk { address: Veiled::new(address), cell, section, value, orphan: false });
+            let number =
+                self.next.thunks.insert(Thunk { address: Veiled::new(address), cell, section, value, orphan: false });
             self.thunks.push(number);
         }
         Ok(())
@@ -311,15 +328,29 @@ impl<'s, 'a> Lay<'s, 'a> {
         let section = &unit.object.sections[number as usize];
         let old = self.old.cells.get(id.index())?;
         let placement = old.placement.as_ref()?;
-        let number = (0..old.object.sections.len() as u32).find(|&n| old.unit.is_interned(n) && old.unit.static_name(n) == Some(name))?;
+        let number = (0..old.object.sections.len() as u32)
+            .find(|&n| old.unit.is_interned(n) && old.unit.static_name(n) == Some(name))?;
         let address = placement.at(number);
-        let fits = old.object.sections[number as usize].size == section.size && address != 0 && address.is_multiple_of(section.align);
-        let item = placement.constants.iter().copied().find(|&item| self.next.constants.items[item as usize].address() == address)?;
+        let fits = old.object.sections[number as usize].size == section.size
+            && address != 0
+            && address.is_multiple_of(section.align);
+        let item = placement
+            .constants
+            .iter()
+            .copied()
+            .find(|&item| self.next.constants.items[item as usize].address() == address)?;
         fits.then_some((address, item))
     }
 
     /// Shares the elements of a mergeable section one by one. An element keeps the alignment that it has in its section.
-    fn intern_pieces(&mut self, id: CellId, unit: &Unit<'a>, number: u32, entry: usize, strings: bool) -> Result<(), Error> {
+    fn intern_pieces(
+        &mut self,
+        id: CellId,
+        unit: &Unit<'a>,
+        number: u32,
+        entry: usize,
+        strings: bool,
+    ) -> Result<(), Error> {
         let section = &unit.object.sections[number as usize];
         let mut pieces = Vec::new();
         let mut at = 0;
@@ -336,7 +367,11 @@ impl<'s, 'a> Lay<'s, 'a> {
             let address = self.place_constant(id, &Key { bytes, align, name: 0 })?;
             pieces.push(Piece::new(at as u64, address));
             if pieces.len() > MAX_PIECES {
-                let error = ObjectError::TooMany { what: "elements in a section", found: pieces.len() as u64, limit: MAX_PIECES as u64 };
+                let error = ObjectError::TooMany {
+                    what: "elements in a section",
+                    found: pieces.len() as u64,
+                    limit: MAX_PIECES as u64,
+                };
                 return Err(Error::Object { cell: String::from(unit.name), error });
             }
             at += bytes.len();
@@ -503,7 +538,12 @@ fn words(address: u64, before: &[u8], after: &[u8]) -> Vec<Patch> {
         let width = if after.len() - at >= 8 && (address + at as u64).is_multiple_of(8) { 8 } else { 1 };
         let word = |bytes: &[u8]| bytes[at..at + width].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte));
         if before[at..at + width] != after[at..at + width] {
-            patches.push(Patch { address: address + at as u64, old: word(before), new: word(after), width: width as u8 });
+            patches.push(Patch {
+                address: address + at as u64,
+                old: word(before),
+                new: word(after),
+                width: width as u8,
+            });
         }
         at += width;
     }

@@ -13,13 +13,7 @@
 //!
 //! Constants, hosted statics, caches and per-CPU values lie elsewhere and stay where they are when a second copy comes.
 
-use crate::{
-    PAGE,
-    graph::Unit,
-    object::Kind,
-    round_up, unwind_table,
-    veil::Veiled,
-};
+use crate::{PAGE, graph::Unit, object::Kind, round_up, unwind_table, veil::Veiled};
 use alloc::{boxed::Box, vec::Vec};
 
 /// A range of addresses.
@@ -122,7 +116,17 @@ impl Placement {
         next += index.len;
         let tables = Span { address: start, len: next - start };
         let end = round_up(next, PAGE);
-        Placement { text, tables, unwind, index, end, branches: Vec::new(), at, pieces: Vec::new(), constants: Vec::new() }
+        Placement {
+            text,
+            tables,
+            unwind,
+            index,
+            end,
+            branches: Vec::new(),
+            at,
+            pieces: Vec::new(),
+            constants: Vec::new(),
+        }
     }
 
     /// All pages of the copy.

@@ -86,10 +86,16 @@ impl<'a> Tables<'a> {
         let file = ElfFile::new(bytes).map_err(|reason| ObjectError::Malformed { reason })?;
         let (start, count) = (file.header.pt2.sh_offset(), file.header.pt2.sh_count());
         if count >= SHN_LORESERVE {
-            return Err(ObjectError::TooMany { what: "sections", found: count.into(), limit: u64::from(SHN_LORESERVE) - 1 });
+            return Err(ObjectError::TooMany {
+                what: "sections",
+                found: count.into(),
+                limit: u64::from(SHN_LORESERVE) - 1,
+            });
         }
         if start < HEADER_BYTES as u64 || !start.is_multiple_of(8) {
-            return Err(ObjectError::Malformed { reason: "its section table does not lie behind it at a multiple of 8" });
+            return Err(ObjectError::Malformed {
+                reason: "its section table does not lie behind it at a multiple of 8",
+            });
         }
         let end = start.saturating_add(u64::from(count) * HEADER_BYTES as u64);
         if end > found {
@@ -160,7 +166,8 @@ impl<'a> Tables<'a> {
         if table.last() != Some(&0) {
             return Err(refuse("size", header.size(), "strings that end with a zero"));
         }
-        core::str::from_utf8(table).map_err(|error| refuse("strings with a fault at", error.valid_up_to() as u64, "UTF-8"))
+        core::str::from_utf8(table)
+            .map_err(|error| refuse("strings with a fault at", error.valid_up_to() as u64, "UTF-8"))
     }
 
     /// The allocated sections, and the index of each by its number in the file.
@@ -175,7 +182,11 @@ impl<'a> Tables<'a> {
             }
             let section = self.section(index, header)?;
             if section.kind == Kind::Unwind && sections.iter().any(|other| other.kind == Kind::Unwind) {
-                return Err(ObjectError::Forbidden { index, name: String::from(section.name), what: "a second unwind table" });
+                return Err(ObjectError::Forbidden {
+                    index,
+                    name: String::from(section.name),
+                    what: "a second unwind table",
+                });
             }
             // Neither term is above 32 MiB, and there are less than 2^16 sections.
             total += section.size + section.align - 1;
@@ -207,7 +218,8 @@ impl<'a> Tables<'a> {
         }
         let (write, execute) = (flags & SHF_WRITE != 0, flags & SHF_EXECINSTR != 0);
         let entry = self.entry_bytes(index);
-        let named = |prefix: &str| name == prefix || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+        let named =
+            |prefix: &str| name == prefix || name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
         let bytes = if kind == SHT_NOBITS { &[][..] } else { self.data(header) };
         let kind = match (kind, write, execute) {
             (_, true, true) => return Err(forbidden("writable and executable")),
@@ -229,7 +241,9 @@ impl<'a> Tables<'a> {
             (SHT_PROGBITS | SHT_NOBITS, true, false) if named(".cache") => Kind::Cache,
             (SHT_PROGBITS | SHT_NOBITS, true, false) if named(".percpu") => Kind::PerCpu,
             (SHT_PROGBITS | SHT_NOBITS, true, false) => Kind::Writable,
-            (found, ..) => return Err(refuse("type", found.into(), "code, data or unwind tables, since it is allocated")),
+            (found, ..) => {
+                return Err(refuse("type", found.into(), "code, data or unwind tables, since it is allocated"));
+            }
         };
         Ok(Section { name, kind, bytes, size: header.size(), align, relocations: &[] })
     }
@@ -241,7 +255,12 @@ impl<'a> Tables<'a> {
             return Ok((Vec::new(), ""));
         };
         if let Some(second) = tables.next() {
-            return Err(ObjectError::Section { index: second, what: "type", found: SHT_SYMTAB.into(), expected: "one symbol table only" });
+            return Err(ObjectError::Section {
+                index: second,
+                what: "type",
+                found: SHT_SYMTAB.into(),
+                expected: "one symbol table only",
+            });
         }
         let header = &self.headers[index as usize];
         self.check_table(index, header)?;
@@ -250,9 +269,16 @@ impl<'a> Tables<'a> {
             return Err(ObjectError::Section { index, what: "contents", found: 0, expected: "64-bit symbols" });
         };
         match entries.first() {
-            None => return Err(ObjectError::Section { index, what: "size", found: 0, expected: "a null symbol at least" }),
+            None => {
+                return Err(ObjectError::Section { index, what: "size", found: 0, expected: "a null symbol at least" });
+            }
             Some(null) if (null.name(), null.info(), null.shndx(), null.value(), null.size()) != (0, 0, 0, 0, 0) => {
-                return Err(ObjectError::Symbol { index: 0, what: "section", found: null.shndx().into(), expected: "nothing, as in every first symbol" });
+                return Err(ObjectError::Symbol {
+                    index: 0,
+                    what: "section",
+                    found: null.shndx().into(),
+                    expected: "nothing, as in every first symbol",
+                });
             }
             Some(_) => {}
         }
@@ -267,16 +293,31 @@ impl<'a> Tables<'a> {
     fn check_table(&self, index: u32, header: &SectionHeader<'a>) -> Result<(), ObjectError> {
         let entry = self.entry_bytes(index);
         if entry != ENTRY_BYTES || !header.size().is_multiple_of(ENTRY_BYTES) {
-            return Err(ObjectError::Section { index, what: "entry size", found: entry, expected: "whole entries of 24 bytes" });
+            return Err(ObjectError::Section {
+                index,
+                what: "entry size",
+                found: entry,
+                expected: "whole entries of 24 bytes",
+            });
         }
         if !header.offset().is_multiple_of(8) {
-            return Err(ObjectError::Section { index, what: "offset", found: header.offset(), expected: "a multiple of 8" });
+            return Err(ObjectError::Section {
+                index,
+                what: "offset",
+                found: header.offset(),
+                expected: "a multiple of 8",
+            });
         }
         Ok(())
     }
 
     /// Gives each allocated section its relocations.
-    pub fn relocations(&self, numbers: &Numbers, sections: &mut [Section<'a>], symbols: u32) -> Result<(), ObjectError> {
+    pub fn relocations(
+        &self,
+        numbers: &Numbers,
+        sections: &mut [Section<'a>],
+        symbols: u32,
+    ) -> Result<(), ObjectError> {
         let mut total = 0;
         for (index, header) in self.headers.iter().enumerate() {
             let index = index as u32;
@@ -296,7 +337,12 @@ impl<'a> Tables<'a> {
             }
             let section = &mut sections[target as usize];
             if section.is_relocated() {
-                return Err(ObjectError::Section { index, what: "target", found: header.info().into(), expected: "a section without relocations yet" });
+                return Err(ObjectError::Section {
+                    index,
+                    what: "target",
+                    found: header.info().into(),
+                    expected: "a section without relocations yet",
+                });
             }
             check_relocations(section, relocations, symbols)?;
             section.relocations = relocations;
@@ -308,7 +354,13 @@ impl<'a> Tables<'a> {
 fn check_relocations(section: &Section<'_>, relocations: &[Rela<u64>], symbols: u32) -> Result<(), ObjectError> {
     let mut last = 0;
     for (index, rela) in relocations.iter().enumerate() {
-        let refuse = |what, found, expected| ObjectError::Relocation { section: String::from(section.name), index: index as u32, what, found, expected };
+        let refuse = |what, found, expected| ObjectError::Relocation {
+            section: String::from(section.name),
+            index: index as u32,
+            what,
+            found,
+            expected,
+        };
         let Some(kind) = RelocationKind::read(rela.get_type()) else {
             return Err(refuse("type", rela.get_type().into(), "R_X86_64_64, PC32, PLT32 or 32S"));
         };
@@ -327,7 +379,13 @@ fn check_relocations(section: &Section<'_>, relocations: &[Rela<u64>], symbols: 
     Ok(())
 }
 
-fn symbol(index: u32, entry: &Entry64, strings: &str, numbers: &Numbers, sections: &[Section<'_>]) -> Result<Symbol, ObjectError> {
+fn symbol(
+    index: u32,
+    entry: &Entry64,
+    strings: &str,
+    numbers: &Numbers,
+    sections: &[Section<'_>],
+) -> Result<Symbol, ObjectError> {
     let refuse = |what, found, expected| ObjectError::Symbol { index, what, found, expected };
     let Some(name) = string(strings, entry.name()) else {
         return Err(refuse("name", entry.name().into(), "an offset in the string table"));
@@ -349,16 +407,31 @@ fn symbol(index: u32, entry: &Entry64, strings: &str, numbers: &Numbers, section
         return Err(refuse("name", entry.name().into(), "a name, since other cells see it"));
     }
     let number = entry.shndx();
-    let mut symbol = Symbol { name: (entry.name(), name.len() as u32), section: None, absolute: false, detached: false, value: entry.value(), size: entry.size(), kind, binding };
+    let mut symbol = Symbol {
+        name: (entry.name(), name.len() as u32),
+        section: None,
+        absolute: false,
+        detached: false,
+        value: entry.value(),
+        size: entry.size(),
+        kind,
+        binding,
+    };
     match number {
-        0 if index > 0 && binding == Binding::Local => return Err(refuse("section", 0, "a section, since it is local")),
+        0 if index > 0 && binding == Binding::Local => {
+            return Err(refuse("section", 0, "a section, since it is local"));
+        }
         0 => {}
         SHN_ABS => symbol.absolute = true,
         _ => match numbers.get(usize::from(number)) {
             Some(&Some(section)) => {
                 let size = sections[section as usize].size;
                 if symbol.value.checked_add(symbol.size).is_none_or(|end| end > size) {
-                    return Err(refuse("end", symbol.value.saturating_add(symbol.size), "an offset within its section"));
+                    return Err(refuse(
+                        "end",
+                        symbol.value.saturating_add(symbol.size),
+                        "an offset within its section",
+                    ));
                 }
                 symbol.section = Some(section);
             }

@@ -121,12 +121,16 @@ impl<'v, 'a> View<'v, 'a> {
                 Err(refuse("an address inside a function, outside its jump tables"))
             }
             // A place of the copy itself: its unwind tables may be relative to it, and name their LSDA.
-            (Kind::Text | Kind::Lsda, RelocationKind::Relative32) if section.kind == Kind::Unwind && own => Ok(address.wrapping_sub(here)),
+            (Kind::Text | Kind::Lsda, RelocationKind::Relative32) if section.kind == Kind::Unwind && own => {
+                Ok(address.wrapping_sub(here))
+            }
             (Kind::Lsda, RelocationKind::Absolute64) if section.kind == Kind::Unwind && own => Ok(address),
             (Kind::Text, _) => Err(refuse("a relative address of a function, outside a branch")),
             (Kind::Unwind | Kind::Lsda, _) => Err(refuse("an unwind table")),
             (Kind::Constant, _) if jump_table && !own => Err(refuse("another cell's jump table")),
-            (Kind::Constant, _) if jump_table && !site.is_of_copy() => Err(refuse("a jump table, by data that outlives it")),
+            (Kind::Constant, _) if jump_table && !site.is_of_copy() => {
+                Err(refuse("a jump table, by data that outlives it"))
+            }
             // An assembler names an element by its section only if nothing is added; else what is added may lead out of
             // the element, and the symbol says which one is meant.
             (Kind::Mergeable { .. }, _) if absolute && symbol.kind == SymbolKind::Section => {
@@ -137,7 +141,9 @@ impl<'v, 'a> View<'v, 'a> {
             }
             (Kind::PerCpu, _) if !absolute => Err(refuse("a relative address of a per-CPU value, which is an offset")),
             (_, _) if absolute => Ok(address),
-            (Kind::Mergeable { .. }, _) if symbol.kind == SymbolKind::Section => Err(refuse("a relative address of an unnamed element")),
+            (Kind::Mergeable { .. }, _) if symbol.kind == SymbolKind::Section => {
+                Err(refuse("a relative address of an unnamed element"))
+            }
             (_, _) if section.kind == Kind::Text => Ok(address.wrapping_sub(here)),
             (_, _) => Err(refuse("a relative address outside text")),
         }
@@ -151,7 +157,11 @@ pub(crate) fn branches(id: CellId, cell: &Unit<'_>, targets: &[Target], placemen
         let start = placement.at(index as u32) - placement.text.address;
         for relocation in section.relocations().filter(|r| r.kind == RelocationKind::Branch32) {
             if matches!(targets[relocation.symbol as usize], Target::Place { cell: to, .. } if to != id) {
-                branches.push(Branch { at: (start + relocation.offset) as u32, symbol: relocation.symbol, offset: relocation.addend.wrapping_add(4) });
+                branches.push(Branch {
+                    at: (start + relocation.offset) as u32,
+                    symbol: relocation.symbol,
+                    offset: relocation.addend.wrapping_add(4),
+                });
             }
         }
     }

@@ -60,7 +60,8 @@ impl<'a> Graph<'a> {
         let thunks = self.thunks.living().filter(|(_, thunk)| thunk.orphan);
         let thunks = thunks.map(|(number, thunk)| (thunk.address, THUNK_BYTES, Shared::Thunk(number)));
         let constants = self.constants.living().filter(|(_, item)| item.users == 0);
-        let constants = constants.map(|(number, item)| (Veiled::new(item.address()), item.len, Shared::Constant(number)));
+        let constants =
+            constants.map(|(number, item)| (Veiled::new(item.address()), item.len, Shared::Constant(number)));
         let mut loose: Vec<(Veiled, u64, Shared)> = thunks.chain(constants).collect();
         loose.sort_unstable_by_key(|(address, ..)| address.get());
         Loose(loose)
@@ -88,7 +89,9 @@ impl<'a> Graph<'a> {
         let cell = self.cell(id);
         let mut numbers = Vec::new();
         for relocation in cell.object.sections.iter().flat_map(|section| section.relocations()) {
-            let Some(&Target::Place { cell: to, section, value }) = cell.targets.get(relocation.symbol as usize) else { continue };
+            let Some(&Target::Place { cell: to, section, value }) = cell.targets.get(relocation.symbol as usize) else {
+                continue;
+            };
             let definer = self.cell(to);
             if to == id || !definer.unit.is_interned(section) {
                 continue;
@@ -113,7 +116,9 @@ impl<'a> Graph<'a> {
         };
         let loose = self.loose();
         let mut todo: Vec<Item> = held.iter().map(|&shared| Item::Shared(shared)).collect();
-        todo.extend((0..old.len()).filter(|&at| framed.get(at) == Some(&true)).map(|at| Item::Copy(at, Because::Frame)));
+        todo.extend(
+            (0..old.len()).filter(|&at| framed.get(at) == Some(&true)).map(|at| Item::Copy(at, Because::Frame)),
+        );
         while let Some(item) = todo.pop() {
             match item {
                 Item::Shared(Shared::Thunk(number)) => {
@@ -256,12 +261,17 @@ impl Loose {
 }
 
 /// The old copies that an old copy's branches lead to, as its text says.
-fn called<'r, 'a>(copy: &'r Replaced<'a>, old: &'r [&'r Replaced<'a>], memory: &'r dyn Memory) -> impl Iterator<Item = usize> + 'r {
+fn called<'r, 'a>(
+    copy: &'r Replaced<'a>,
+    old: &'r [&'r Replaced<'a>],
+    memory: &'r dyn Memory,
+) -> impl Iterator<Item = usize> + 'r {
     let text = memory.bytes(copy.placement.text.address, copy.placement.text.len);
     copy.placement.branches.iter().filter_map(move |branch| {
         let at = branch.at as usize;
         let field: [u8; 4] = text.get(at..at + 4)?.try_into().ok()?;
-        let target = (copy.placement.text.address + u64::from(branch.at) + 4).wrapping_add_signed(i32::from_le_bytes(field).into());
+        let target = (copy.placement.text.address + u64::from(branch.at) + 4)
+            .wrapping_add_signed(i32::from_le_bytes(field).into());
         old.iter().position(|other| other.placement.copy().contains(target))
     })
 }

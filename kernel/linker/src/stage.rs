@@ -142,7 +142,13 @@ impl<'a> Graph<'a> {
     ///
     /// # Errors
     /// Any [`Error`]; a removed cell that is still used is [`Error::Undefined`] of its user.
-    pub fn stage_changes(&self, changes: Vec<Change<'a>>, follow: Follow<'_>, also: &[CellId], memory: &mut dyn Memory) -> Result<Staged<'a>, Error> {
+    pub fn stage_changes(
+        &self,
+        changes: Vec<Change<'a>>,
+        follow: Follow<'_>,
+        also: &[CellId],
+        memory: &mut dyn Memory,
+    ) -> Result<Staged<'a>, Error> {
         let mut next = self.clone();
         let mut changed = next.change(changes)?;
         changed.sort_unstable();
@@ -211,8 +217,12 @@ impl<'a> Graph<'a> {
     fn rehome(&self, next: &mut Graph<'a>, id: CellId, follow: Follow<'_>) {
         let Some(old) = self.cells.get(id.index()) else { return };
         let new = next.cells[id.index()].unit.clone();
-        let symbols: hashbrown::HashMap<&str, &Symbol, rustc_hash::FxBuildHasher> =
-            new.functions.iter().map(|f| &new.object.symbols[f.symbol as usize]).map(|s| (new.object.name(s), s)).collect();
+        let symbols: hashbrown::HashMap<&str, &Symbol, rustc_hash::FxBuildHasher> = new
+            .functions
+            .iter()
+            .map(|f| &new.object.symbols[f.symbol as usize])
+            .map(|s| (new.object.name(s), s))
+            .collect();
         next.thunks.rehome(id, |section, value| {
             let at = old.functions.partition_point(|f| (f.section, f.value) < (section, value));
             let function = old.functions.get(at).filter(|f| (f.section, f.value) == (section, value))?;
@@ -239,7 +249,9 @@ impl<'a> Graph<'a> {
                     if relocation.kind == RelocationKind::Branch32 {
                         return false;
                     }
-                    let Target::Place { cell: to, section, value } = cell.targets[relocation.symbol as usize] else { return false };
+                    let Target::Place { cell: to, section, value } = cell.targets[relocation.symbol as usize] else {
+                        return false;
+                    };
                     if to == id || !moved.contains(&to) {
                         return false;
                     }
@@ -250,7 +262,9 @@ impl<'a> Graph<'a> {
                     // A function that data refers to: its thunk is the same, unless it has a new one.
                     let was = self.cells[id.index()].targets.get(relocation.symbol as usize);
                     let old = match was {
-                        Some(&Target::Place { cell, section, value }) => self.thunks.get(cell, section, value.wrapping_add_signed(relocation.addend)),
+                        Some(&Target::Place { cell, section, value }) => {
+                            self.thunks.get(cell, section, value.wrapping_add_signed(relocation.addend))
+                        }
                         _ => None,
                     };
                     old.is_none() || old != next.thunks.get(to, section, value.wrapping_add_signed(relocation.addend))
@@ -285,11 +299,13 @@ impl<'a> Graph<'a> {
         let mut patches = staged.overwrites.clone();
         let lead = |cell: &str, section: &str, base: u64, offset: u64, (old, new): (u64, u64)| {
             let field = base + offset;
-            let relative = |to: u64| i32::try_from(to.wrapping_sub(field + 4) as i64).map(|word| u64::from(word as u32));
+            let relative =
+                |to: u64| i32::try_from(to.wrapping_sub(field + 4) as i64).map(|word| u64::from(word as u32));
             match (relative(old), relative(new)) {
                 (Ok(old), Ok(new)) => Ok(Patch { address: field, old, new, width: 4 }),
                 _ => {
-                    let (cell, section, target) = (String::from(cell), String::from(section), String::from("its new copy"));
+                    let (cell, section, target) =
+                        (String::from(cell), String::from(section), String::from("its new copy"));
                     Err(Error::Overflow { cell, section, offset, target, value: new })
                 }
             }
@@ -297,7 +313,10 @@ impl<'a> Graph<'a> {
         for (id, cell) in next.cells().filter(|(id, _)| staged.cells.binary_search(id).is_err()) {
             let Some(placement) = &cell.placement else { continue };
             for branch in &placement.branches {
-                let (old, new) = (self.branch_target(id, branch.symbol, branch.offset), next.branch_target(id, branch.symbol, branch.offset));
+                let (old, new) = (
+                    self.branch_target(id, branch.symbol, branch.offset),
+                    next.branch_target(id, branch.symbol, branch.offset),
+                );
                 if let (Some(old), Some(new)) = (old, new)
                     && old != new
                 {
@@ -313,14 +332,21 @@ impl<'a> Graph<'a> {
                 patches.extend(words.map(|address| Patch { address, old: 0, new: 0, width: 8 }));
             }
         }
-        for (old, new) in self.thunks.list.iter().zip(&next.thunks.list).filter(|(old, new)| !old.orphan && !new.orphan) {
+        for (old, new) in self.thunks.list.iter().zip(&next.thunks.list).filter(|(old, new)| !old.orphan && !new.orphan)
+        {
             let place = |graph: &Graph<'a>, thunk: &thunks::Thunk| {
                 graph.cell(thunk.cell).placement.as_ref().map(|placement| placement.address(thunk.section, thunk.value))
             };
             if let (Some(from), Some(to)) = (place(self, old), place(next, new))
                 && from != to
             {
-                patches.push(lead(next.cell(new.cell).name, "thunks", 0, new.address.get() + thunks::FIELD, (from, to))?);
+                patches.push(lead(
+                    next.cell(new.cell).name,
+                    "thunks",
+                    0,
+                    new.address.get() + thunks::FIELD,
+                    (from, to),
+                )?);
             }
         }
         Ok(patches)
@@ -401,7 +427,8 @@ impl<'a> Graph<'a> {
                     if let Some(namespace) = namespace
                         && !namespace.allows(self.cell(definer).name, name)
                     {
-                        let (cell, symbol, definer) = (String::from(cell.name), String::from(name), String::from(self.cell(definer).name));
+                        let (cell, symbol, definer) =
+                            (String::from(cell.name), String::from(name), String::from(self.cell(definer).name));
                         return Err(Error::Hidden { cell, symbol, definer, namespace: namespace.name.clone() });
                     }
                     let found = &self.cell(definer).object.symbols[index as usize];

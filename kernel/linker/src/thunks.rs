@@ -82,7 +82,10 @@ impl Thunks {
     /// The thunks of a cell that have become orphans since `before`.
     pub fn orphaned(&self, before: &Thunks, cell: CellId) -> Vec<u32> {
         let pairs = before.list.iter().zip(&self.list).enumerate();
-        pairs.filter(|(_, (was, is))| was.cell == cell && !was.orphan && is.orphan).map(|(number, _)| number as u32).collect()
+        pairs
+            .filter(|(_, (was, is))| was.cell == cell && !was.orphan && is.orphan)
+            .map(|(number, _)| number as u32)
+            .collect()
     }
 
     /// Forgets an orphan that nothing refers to. Its address is not given to another.

@@ -137,7 +137,8 @@ struct Fields<'t, I: Iterator<Item = Relocation>> {
 impl<I: Iterator<Item = Relocation>> Fields<'_, I> {
     /// The section that the pointer at `at` leads to and the offset there, if it is relocated as it has to be.
     fn pointer(&mut self, at: usize, kind: RelocationKind) -> Option<(Option<&Section<'_>>, u64)> {
-        let relocation = self.relocations.next_if(|relocation| relocation.offset == at as u64 && relocation.kind == kind)?;
+        let relocation =
+            self.relocations.next_if(|relocation| relocation.offset == at as u64 && relocation.kind == kind)?;
         let symbol = self.unit.object.symbols.get(relocation.symbol as usize)?;
         let section = symbol.section.map(|section| &self.unit.object.sections[section as usize]);
         Some((section, symbol.value.wrapping_add_signed(relocation.addend)))
@@ -173,7 +174,10 @@ fn check_table(unit: &Unit<'_>, table: &Section<'_>) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_cie<I: Iterator<Item = Relocation>>(entry: &Entry<'_>, fields: &mut Fields<'_, I>) -> Result<Cie, &'static str> {
+fn check_cie<I: Iterator<Item = Relocation>>(
+    entry: &Entry<'_>,
+    fields: &mut Fields<'_, I>,
+) -> Result<Cie, &'static str> {
     let cut_off = "a CIE is cut off";
     let mut cursor = Cursor { bytes: entry.bytes, at: START };
     if cursor.byte() != Some(1) {
@@ -199,7 +203,8 @@ fn check_cie<I: Iterator<Item = Relocation>>(entry: &Entry<'_>, fields: &mut Fie
             b'R' => encoding = cursor.byte().ok_or(cut_off)?,
             b'L' => cie.lsda = Some(cursor.byte().ok_or(cut_off)?),
             b'P' => {
-                let (len, kind) = cursor.byte().and_then(pointer).ok_or("a CIE encodes its personality in an unknown way")?;
+                let (len, kind) =
+                    cursor.byte().and_then(pointer).ok_or("a CIE encodes its personality in an unknown way")?;
                 fields.pointer(entry.at + cursor.at, kind).ok_or("a CIE's personality is not relocated")?;
                 cursor.at += len;
             }
@@ -217,7 +222,11 @@ fn check_cie<I: Iterator<Item = Relocation>>(entry: &Entry<'_>, fields: &mut Fie
     }
 }
 
-fn check_fde<I: Iterator<Item = Relocation>>(entry: &Entry<'_>, cie: Cie, fields: &mut Fields<'_, I>) -> Result<(), &'static str> {
+fn check_fde<I: Iterator<Item = Relocation>>(
+    entry: &Entry<'_>,
+    cie: Cie,
+    fields: &mut Fields<'_, I>,
+) -> Result<(), &'static str> {
     let len = word(entry.bytes, START + 4).ok_or("an entry is too short for a function")?;
     let function = fields.pointer(entry.at + START, RelocationKind::Relative32);
     let (text, offset) = function.ok_or("an entry's function is not relocated")?;
@@ -241,7 +250,9 @@ fn check_fde<I: Iterator<Item = Relocation>>(entry: &Entry<'_>, cie: Cie, fields
         let at = entry.at + cursor.at;
         let relocated = fields.relocations.peek().is_some_and(|relocation| relocation.offset == at as u64);
         let lsda = fields.pointer(at, kind);
-        let fits = lsda.is_some_and(|(section, offset)| section.is_some_and(|section| section.kind == Kind::Lsda && offset < section.size));
+        let fits = lsda.is_some_and(|(section, offset)| {
+            section.is_some_and(|section| section.kind == Kind::Lsda && offset < section.size)
+        });
         let null = entry.bytes[cursor.at..cursor.at + width].iter().all(|&byte| byte == 0);
         if relocated && !fits || !relocated && !null {
             return Err("an entry's LSDA is none of this cell");

@@ -28,7 +28,12 @@ impl<'a> Graph<'a> {
             }
             match expected.iter().zip(found).position(|(a, b)| a != b) {
                 None => Ok(()),
-                Some(at) => Err(Error::Differs { cell: String::from(cell.name), address: address + at as u64, expected: expected[at], found: found[at] }),
+                Some(at) => Err(Error::Differs {
+                    cell: String::from(cell.name),
+                    address: address + at as u64,
+                    expected: expected[at],
+                    found: found[at],
+                }),
             }
         };
         let mut bytes = Vec::new();

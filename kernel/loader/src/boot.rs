@@ -49,10 +49,26 @@ pub fn start(handoff: &Handoff) -> Result<(), Error> {
     let thunk_table = ThunkTable::new(&mut graph)?;
     let map = Map::new(core::iter::empty(), &thunk_table);
     let running_id = archive.manifest.image_id;
-    let to_be_bound = |service: &Service| Listed { service: service.clone(), left_out: Some("it is not bound yet".to_string()) };
+    let to_be_bound =
+        |service: &Service| Listed { service: service.clone(), left_out: Some("it is not bound yet".to_string()) };
     let services = archive.manifest.services.iter().map(to_be_bound).collect();
     // Until it is published it is never dropped: it would unmap what runs, and a failure is still to be told.
-    let mut world = ManuallyDrop::new(World { archive, running_id, services, guests: Vec::new(), hashes: Vec::new(), graph, copies, old: Vec::new(), refused: Vec::new(), shared: Vec::new(), hosted, boot_pages: Vec::new(), map, thunk_table });
+    let mut world = ManuallyDrop::new(World {
+        archive,
+        running_id,
+        services,
+        guests: Vec::new(),
+        hashes: Vec::new(),
+        graph,
+        copies,
+        old: Vec::new(),
+        refused: Vec::new(),
+        shared: Vec::new(),
+        hosted,
+        boot_pages: Vec::new(),
+        map,
+        thunk_table,
+    });
     world.distribute(shared);
     world.map = world.running_map(|_| true);
     world.map.install();
@@ -181,7 +197,9 @@ fn refuse_unresolved(world: &mut World, objects: &mut Objects) {
     }
     let mut next = 0;
     while let Some((.., object)) = objects.get(next) {
-        let defined = |symbol: &str| world.graph.definer(symbol).is_some() || definers.get(symbol).is_some_and(|&count| count > 0);
+        let defined = |symbol: &str| {
+            world.graph.definer(symbol).is_some() || definers.get(symbol).is_some_and(|&count| count > 0)
+        };
         let Some(symbol) = object.undefined().find(|symbol| !defined(symbol)) else {
             next += 1;
             continue;
@@ -219,7 +237,8 @@ impl World {
     /// Gives each mapping to the copy it belongs to; the others are shared: constants and thunks.
     pub fn distribute(&mut self, mappings: Vec<CodeMapping>) {
         for mapping in mappings {
-            let owner = self.graph.cells().find(|(_, cell)| cell.span().is_some_and(|span| span.contains(mapping.address())));
+            let owner =
+                self.graph.cells().find(|(_, cell)| cell.span().is_some_and(|span| span.contains(mapping.address())));
             match owner {
                 Some((id, _)) => self.copies[id.0 as usize].mappings.push(mapping),
                 None => self.shared.push(mapping),

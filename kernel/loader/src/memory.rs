@@ -42,7 +42,8 @@ impl Live {
             let at = (address - mapping.address()) as usize;
             return mapping.bytes_mut().map(|bytes| &mut bytes[at..]);
         }
-        let hosted = self.hosted.iter_mut().find(|m| (m.address()..m.address() + m.pages() as u64 * PAGE).contains(&address))?;
+        let hosted =
+            self.hosted.iter_mut().find(|m| (m.address()..m.address() + m.pages() as u64 * PAGE).contains(&address))?;
         let at = (address - hosted.address()) as usize;
         Some(&mut hosted.bytes_mut()[at..])
     }
@@ -83,7 +84,9 @@ pub struct Running;
 impl Running {
     /// Bytes of the arena; none if they are not all mapped.
     pub fn at(self, address: u64, len: u64) -> &'static [u8] {
-        let Some(end) = address.checked_add(len).filter(|&end| TEXT.start <= address && end <= HOSTED.end) else { return &[] };
+        let Some(end) = address.checked_add(len).filter(|&end| TEXT.start <= address && end <= HOSTED.end) else {
+            return &[];
+        };
         if len == 0 {
             return &[];
         }

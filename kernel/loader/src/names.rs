@@ -55,7 +55,9 @@ impl World {
     pub fn name_failure(&self, caught: &Caught) -> Option<Named> {
         let panic = caught.failure == Failure::Panic;
         // A panic's places are return addresses: the call stands before them.
-        let named = caught.trace.iter().filter_map(|place| self.name_in_cell(place.cell?, place.copy, place.offset.saturating_sub(u64::from(panic))));
+        let named = caught.trace.iter().filter_map(|place| {
+            self.name_in_cell(place.cell?, place.copy, place.offset.saturating_sub(u64::from(panic)))
+        });
         let mut named = named.filter(|named| !panic || !MACHINERY.contains(&named.cell));
         named.next()
     }

@@ -1,6 +1,7 @@
 //! The world of cells: what runs, and the lock around it.
 
-use crate::{archive::Archive,
+use crate::{
+    archive::Archive,
     error::Error,
     memory::Running,
     text_map::{Map, ThunkTable},
@@ -171,24 +172,31 @@ impl World {
 
     /// A map of everything that runs, and of the old copies for which `keep` says so, by their place in the list.
     pub fn running_map(&self, keep: impl Fn(usize) -> bool) -> Box<Map> {
-        let running = self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?)));
+        let running =
+            self.graph.cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?)));
         let old = self.old.iter().enumerate().filter(|(at, _)| keep(*at));
-        let old = old.map(|(_, old)| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
+        let old =
+            old.map(|(_, old)| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
         Map::new(running.chain(old), &self.thunk_table)
     }
 
     /// A map of everything as it will run once `staged` is committed, and of all copies that it replaces.
     pub fn next_map(&self, staged: &Staged<'static>) -> Box<Map> {
-        let next = staged.next().cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?)));
+        let next =
+            staged.next().cells().filter_map(|(id, cell)| Some((id.0, cell.reseated, 0, cell.placement.as_deref()?)));
         let same = |id: CellId, placement: &Placement| {
-            let now = staged.next().cells().find(|(other, _)| *other == id).and_then(|(_, cell)| cell.placement.as_deref());
+            let now =
+                staged.next().cells().find(|(other, _)| *other == id).and_then(|(_, cell)| cell.placement.as_deref());
             now.is_some_and(|now| now.text.address == placement.text.address)
         };
         let replaced = self.graph.cells().filter_map(|(id, cell)| {
             let placement = cell.placement.as_deref().filter(|placement| !same(id, placement))?;
             Some((id.0, cell.reseated, unwind::OLD_COPY, placement))
         });
-        let old = self.old.iter().map(|old| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
+        let old = self
+            .old
+            .iter()
+            .map(|old| (old.replaced.cell.0, old.replaced.copy, unwind::OLD_COPY, &*old.replaced.placement));
         Map::new(next.chain(replaced).chain(old), &self.thunk_table)
     }
 

@@ -209,7 +209,9 @@ pub fn ids<'c, 's, 'n>(
         let line = line(key, found);
         if is_guest(name) { more.push(line) } else { lines.push(line) }
     }
-    lines.extend(guests.iter().filter_map(|guest| guest.replaces.as_ref()).map(|cell| line(cell.key(), &cell.object_hash)));
+    lines.extend(
+        guests.iter().filter_map(|guest| guest.replaces.as_ref()).map(|cell| line(cell.key(), &cell.object_hash)),
+    );
     lines.sort_unstable();
     more.sort_unstable();
     for service in services {
@@ -218,10 +220,16 @@ pub fn ids<'c, 's, 'n>(
         of.push(alloc::format!("service {name:?} {implementation:?} {parameters:?}"));
     }
     for Namespace { name, cells, allows, made } in namespaces {
-        let is_own = |cell: &&String| guests.iter().any(|guest| guest.replaces.as_ref().is_some_and(|of| of.name == **cell));
-        let (here, theirs): (Vec<&String>, Vec<&String>) = cells.iter().partition(|cell| !*made && (!is_guest(cell) || is_own(cell)));
+        let is_own =
+            |cell: &&String| guests.iter().any(|guest| guest.replaces.as_ref().is_some_and(|of| of.name == **cell));
+        let (here, theirs): (Vec<&String>, Vec<&String>) =
+            cells.iter().partition(|cell| !*made && (!is_guest(cell) || is_own(cell)));
         let line = alloc::format!("namespace {name:?} {here:?} {allows:?}");
-        if *made { more.push(line) } else { lines.push(line) }
+        if *made {
+            more.push(line)
+        } else {
+            lines.push(line)
+        }
         more.extend(theirs.iter().map(|cell| alloc::format!("in {name:?} {cell:?}")));
     }
     lines.push(String::from(toolchain));

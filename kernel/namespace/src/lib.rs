@@ -105,7 +105,9 @@ impl Namespaces {
     /// [`Error::Absent`]; nothing has changed then.
     pub fn place(&mut self, cell: &str, name: Option<&str>) -> Result<(), Error> {
         let to = match name.filter(|name| *name != BASE) {
-            Some(name) => Some(self.list.iter().position(|known| known.name == name).ok_or_else(|| Error::Absent(name.into()))?),
+            Some(name) => {
+                Some(self.list.iter().position(|known| known.name == name).ok_or_else(|| Error::Absent(name.into()))?)
+            }
             None => None,
         };
         let already = to.is_some_and(|to| self.list[to].cells.iter().any(|known| known == cell));

@@ -50,7 +50,8 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
     probation::begin();
     let (bundle, mut turn) = with_world(|world| {
         check(world, &offer)?;
-        let bundle = only.map(|cell| part(world, &offer, cell).map(Arc::new)).transpose()?.unwrap_or_else(|| offer.clone());
+        let bundle =
+            only.map(|cell| part(world, &offer, cell).map(Arc::new)).transpose()?.unwrap_or_else(|| offer.clone());
         if !refusals(&bundle).is_empty() {
             return Err(Error::Refused(refusals(&bundle).join("; ")));
         }
@@ -62,7 +63,12 @@ pub fn apply(only: Option<&str>) -> Result<(usize, Done), Error> {
         Ok((bundle, turn))
     })??;
     // What needs memory is had before anything is ended.
-    let aim = Aim { target: bundle.target_id, data: Arc::new(bundle.data.clone()), way: Way::There, guests: bundle.guests.clone() };
+    let aim = Aim {
+        target: bundle.target_id,
+        data: Arc::new(bundle.data.clone()),
+        way: Way::There,
+        guests: bundle.guests.clone(),
+    };
     turn.end()?;
     let changed = with_world(|world| {
         let wanted = wanted(&store, &bundle)?;
@@ -205,7 +211,9 @@ pub(crate) fn wanted(store: &Store, bundle: &Bundle) -> Result<Vec<Wanted>, Erro
     let want = |change: &bundle::Change| {
         let to = match change.what {
             What::Remove => None,
-            What::Add | What::Replace => Some((change.version.clone(), change.object_hash, store.keep(change.object_hash, &change.object)?)),
+            What::Add | What::Replace => {
+                Some((change.version.clone(), change.object_hash, store.keep(change.object_hash, &change.object)?))
+            }
         };
         Ok(Wanted { name: change.name.clone(), to, follow: change.follow.clone() })
     };
@@ -260,7 +268,13 @@ pub(crate) struct Aim {
 }
 
 /// Makes a change as one transaction.
-pub(crate) fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>, aim: Aim, turn: &mut Turn) -> Result<(Done, Applied), Error> {
+pub(crate) fn transact(
+    world: &mut World,
+    store: &mut Store,
+    wanted: Vec<Wanted>,
+    aim: Aim,
+    turn: &mut Turn,
+) -> Result<(Done, Applied), Error> {
     let Aim { target, data, way, mut guests } = aim;
     let base = world.running_id;
     let before: Vec<Before> = wanted
@@ -309,7 +323,24 @@ pub(crate) fn transact(world: &mut World, store: &mut Store, wanted: Vec<Wanted>
     let Done { words, frames, pause_ns, migrated, .. } = done;
     let at_ns = time::now_ns();
     store.settled_ns = at_ns;
-    let applied = Applied { at_ns, copies, number, base, target, cells, words, frames, pause_ns, migrated, outcome: Outcome::Applied, before, data, services, guests, namespaces: Arc::default() };
+    let applied = Applied {
+        at_ns,
+        copies,
+        number,
+        base,
+        target,
+        cells,
+        words,
+        frames,
+        pause_ns,
+        migrated,
+        outcome: Outcome::Applied,
+        before,
+        data,
+        services,
+        guests,
+        namespaces: Arc::default(),
+    };
     Ok((done, applied))
 }
 

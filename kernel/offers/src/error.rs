@@ -93,7 +93,9 @@ pub enum Error {
         by: String,
     },
     /// It belongs to the image.
-    #[error("guest {guest} stands in for the image's cell {cell}, and its services are those of the image; `rollback` takes the push back, `make update DROP={guest}` puts the image's cell in place")]
+    #[error(
+        "guest {guest} stands in for the image's cell {cell}, and its services are those of the image; `rollback` takes the push back, `make update DROP={guest}` puts the image's cell in place"
+    )]
     Stands {
         /// Its name.
         guest: String,

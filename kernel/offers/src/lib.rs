@@ -11,7 +11,10 @@
 //! 3. An update is taken back by the reverse change, made of the objects that it replaced: by a person, or by itself if
 //!    what it brought fails within [`PROBATION_NS`].
 #![no_std]
-#![allow(unsafe_code, reason = "keeps objects' bytes alive for the graph that borrows them; exports the service's symbol")]
+#![allow(
+    unsafe_code,
+    reason = "keeps objects' bytes alive for the graph that borrows them; exports the service's symbol"
+)]
 
 extern crate alloc;
 
@@ -33,7 +36,7 @@ pub use apply::{apply, rollback};
 pub use error::Error;
 pub use history::{Applied, Outcome, each_applied};
 pub use offer::{offer, offered, withdraw};
+pub use own::{make_namespace, remove_namespace, start, stop, unload};
 pub use plan::{Plan, Planned, plan};
 pub use planks::{Plank, Planks, planks};
-pub use own::{make_namespace, remove_namespace, start, stop, unload};
 pub use probation::{PROBATION_NS, notice};

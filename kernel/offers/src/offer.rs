@@ -66,7 +66,9 @@ pub(crate) fn id_with<'s, 'n>(
     let mut cells: Vec<(String, &str, [u8; 32])> = world
         .graph
         .cells()
-        .map(|(id, cell)| (key(cell.name, cell.version), cell.name, world.hashes.get(id.0 as usize).copied().unwrap_or_default()))
+        .map(|(id, cell)| {
+            (key(cell.name, cell.version), cell.name, world.hashes.get(id.0 as usize).copied().unwrap_or_default())
+        })
         .collect();
     for (number, change) in changes.iter().enumerate() {
         let refuse = |what, why| Err(Error::Cell { cell: change.name.clone(), what, why });
@@ -79,8 +81,12 @@ pub(crate) fn id_with<'s, 'n>(
             (What::Add, Some(_)) => return refuse("adds", "is there already"),
             (What::Replace, None) => return refuse("replaces", "is not there"),
             (What::Remove, None) => return refuse("removes", "is not there"),
-            (_, Some(at)) if cells[at].2 != change.base_hash => return refuse("changes", "is not the one that it starts from"),
-            (What::Replace, Some(at)) => cells[at] = (key(&change.name, &change.version), &change.name, change.object_hash),
+            (_, Some(at)) if cells[at].2 != change.base_hash => {
+                return refuse("changes", "is not the one that it starts from");
+            }
+            (What::Replace, Some(at)) => {
+                cells[at] = (key(&change.name, &change.version), &change.name, change.object_hash)
+            }
             (What::Remove, Some(at)) => {
                 cells.remove(at);
             }

@@ -12,11 +12,7 @@ use crate::{
     store::{Store, owned, take},
     users,
 };
-use alloc::{
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use bundle::{Change, What};
 use loader::{World, with_world};
 use manifest::{BINDS, Guest, Service};
@@ -50,7 +46,8 @@ impl Next {
 /// service, a slot or a value needs it. Nothing has changed then.
 pub fn unload(name: &str) -> Result<usize, Error> {
     change(|world, next| {
-        let (gone, guests): (Vec<Guest>, Vec<Guest>) = next.guests.iter().cloned().partition(|guest| guest.name == name);
+        let (gone, guests): (Vec<Guest>, Vec<Guest>) =
+            next.guests.iter().cloned().partition(|guest| guest.name == name);
         let guest = gone.into_iter().next().ok_or_else(|| Error::NoGuest(owned(name)))?;
         if let Some(cell) = &guest.replaces {
             return Err(Error::Stands { guest: owned(name), cell: cell.name.clone() });
@@ -79,7 +76,8 @@ pub fn start(name: &str, parameters: &str) -> Result<(), Error> {
         if let Some(cell) = &guest.replaces {
             return Err(Error::Stands { guest: owned(name), cell: cell.name.clone() });
         }
-        let service = Service { name: owned(name), implementation: [BINDS, name].concat(), parameters: owned(parameters) };
+        let service =
+            Service { name: owned(name), implementation: [BINDS, name].concat(), parameters: owned(parameters) };
         let definer = world.graph.definer(&service.implementation).map(|id| world.graph.cell(id).name);
         if !definer.is_some_and(|cell| guest.cells.iter().any(|own| own == cell)) {
             return Err(Error::NoService { guest: owned(name), symbol: service.implementation });
@@ -105,7 +103,10 @@ pub fn stop(name: &str) -> Result<(), Error> {
         return services::clear(&service).map_err(|_| Error::NotStarted(owned(name)));
     }
     change(|_, next| {
-        let at = next.services.iter().position(|service| service.name == name && next.guests.iter().any(|guest| guest.serves(service)));
+        let at = next
+            .services
+            .iter()
+            .position(|service| service.name == name && next.guests.iter().any(|guest| guest.serves(service)));
         let at = at.ok_or_else(|| Error::NotStarted(owned(name)))?;
         next.services.remove(at);
         Ok(())
@@ -119,7 +120,9 @@ pub fn stop(name: &str) -> Result<(), Error> {
 /// [`Error::Namespaces`], [`Error::Unknown`]. Nothing has changed then.
 pub fn make_namespace(name: &str, allows: &[&str]) -> Result<(), Error> {
     change(|world, next| {
-        if let Some(unknown) = allows.iter().find(|allowed| world.graph.find(allowed).is_none() && world.graph.definer(allowed).is_none()) {
+        if let Some(unknown) =
+            allows.iter().find(|allowed| world.graph.find(allowed).is_none() && world.graph.definer(allowed).is_none())
+        {
             return Err(Error::Unknown(owned(unknown)));
         }
         let allows = allows.iter().map(|&allowed| owned(allowed)).collect();

@@ -12,8 +12,13 @@ use namespace::Namespace;
 /// # Errors
 /// [`Error::NotOffered`], [`Error::Along`] if others must come with it, [`Error::Whole`] if data changes, [`Error::WithGuests`].
 pub(crate) fn part(world: &World, bundle: &Bundle, cell: &str) -> Result<Bundle, Error> {
-    let same = |name: &str| name.bytes().map(|b| if b == b'-' { b'_' } else { b }).eq(cell.bytes().map(|b| if b == b'-' { b'_' } else { b }));
-    let change: &Change = bundle.changes.iter().find(|change| same(&change.name)).ok_or_else(|| Error::NotOffered(String::from(cell)))?;
+    let same = |name: &str| {
+        name.bytes()
+            .map(|b| if b == b'-' { b'_' } else { b })
+            .eq(cell.bytes().map(|b| if b == b'-' { b'_' } else { b }))
+    };
+    let change: &Change =
+        bundle.changes.iter().find(|change| same(&change.name)).ok_or_else(|| Error::NotOffered(String::from(cell)))?;
     if !bundle.guests.is_empty() || !world.guests.is_empty() {
         return Err(Error::WithGuests);
     }

@@ -55,7 +55,12 @@ pub struct Plan {
 }
 
 /// Stages an offer and lets go of it: cells that would get a new copy, and words that would be written.
-pub(crate) fn rehearse(world: &mut World, store: &mut Store, bundle: &Bundle, turn: &Turn) -> Result<(usize, usize), Error> {
+pub(crate) fn rehearse(
+    world: &mut World,
+    store: &mut Store,
+    bundle: &Bundle,
+    turn: &Turn,
+) -> Result<(usize, usize), Error> {
     let granted = Granted::new(world, bundle)?;
     let world = &*granted.world;
     // Units made of the wanted bytes go before the bytes do.

@@ -11,14 +11,17 @@ use crate::{
     history::Outcome,
     store::{owned, try_take},
 };
-use core::sync::atomic::{AtomicU64, Ordering};
-use alloc::{format, string::{String, ToString}};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
 use arrayvec::ArrayString;
+use core::sync::atomic::{AtomicU64, Ordering};
+use loader::World;
 use state_db::{Slot, State, cached, publish};
 use step::{Next, Step};
 use sync::IrqLock;
 use task::{Event, Tokens, Watch};
-use loader::World;
 use unwind::{Caught, Place};
 
 /// How long an update is on probation, in nanoseconds.
@@ -52,7 +55,11 @@ struct Noting;
 
 impl Watch for Noting {
     fn failed(&self, task: &str, caught: &Caught) {
-        let trouble = Trouble { task: ArrayString::from(task).unwrap_or_default(), caught: caught.clone(), at_ns: time::now_ns() };
+        let trouble = Trouble {
+            task: ArrayString::from(task).unwrap_or_default(),
+            caught: caught.clone(),
+            at_ns: time::now_ns(),
+        };
         let noted = PROBATION.with(|probation| {
             // Of several at once the first is as good as any.
             probation.trouble.lock().get_or_insert(trouble);
@@ -68,7 +75,8 @@ struct ProbationLoop;
 
 impl Step for ProbationLoop {
     fn step(&self) -> Next {
-        let known = PROBATION.with(|probation| (probation.noted, probation.told, probation.until_ns.load(Ordering::Relaxed)));
+        let known =
+            PROBATION.with(|probation| (probation.noted, probation.told, probation.until_ns.load(Ordering::Relaxed)));
         let Ok((noted, told, until_ns)) = known else { return Next::Stop(1) };
         let moved = noted.token(noted.sequence());
         let Some(trouble) = PROBATION.with(|probation| probation.trouble.lock().take()).ok().flatten() else {
@@ -122,14 +130,19 @@ fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
     }
     let now_ns = time::now_ns();
     let last = store.applied.iter().rposition(|applied| applied.outcome == Outcome::Applied);
-    let Some(last) = last.filter(|&last| store.applied[last].at_ns.saturating_add(PROBATION_NS) > now_ns) else { return Ok(None) };
+    let Some(last) = last.filter(|&last| store.applied[last].at_ns.saturating_add(PROBATION_NS) > now_ns) else {
+        return Ok(None);
+    };
     let brought = &store.applied[last].copies;
-    let is_new = |place: &Place| place.cell.is_some_and(|cell| brought.iter().any(|&(new, since)| new == cell && place.copy >= since));
+    let is_new = |place: &Place| {
+        place.cell.is_some_and(|cell| brought.iter().any(|&(new, since)| new == cell && place.copy >= since))
+    };
     if !trouble.caught.trace.iter().any(is_new) {
         return Ok(None);
     }
     let is_old = |world: &World| {
-        let newer = |place: &Place| world.graph.cells().any(|(id, cell)| Some(id.0) == place.cell && place.copy < cell.since);
+        let newer =
+            |place: &Place| world.graph.cells().any(|(id, cell)| Some(id.0) == place.cell && place.copy < cell.since);
         trouble.caught.trace.iter().any(newer)
     };
     if loader::with_world(|world| is_old(world))? {
@@ -137,9 +150,10 @@ fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let place = loader::with_world(|world| world.name_failure(&trouble.caught))?;
-    let place = place.map_or_else(|| owned("outside of every cell"), |place| {
-        format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset)
-    });
+    let place = place.map_or_else(
+        || owned("outside of every cell"),
+        |place| format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset),
+    );
     let who = if trouble.task.is_empty() { owned("the event kernel") } else { format!("task {}", trouble.task) };
     let why = format!("{who} failed {place}: {}", trouble.caught);
     take_back(&mut store, last, Outcome::Failed(why.clone()))?;
@@ -159,7 +173,8 @@ pub fn notice() -> (Option<String>, Tokens) {
 pub(crate) fn start() -> Result<(), String> {
     let sentence = |error: &dyn ToString| error.to_string();
     let (noted, told) = (Event::new().map_err(|e| sentence(&e))?, Event::new().map_err(|e| sentence(&e))?);
-    let probation = Probation { trouble: IrqLock::new(None), noted, until_ns: AtomicU64::new(0), notice: IrqLock::new(None), told };
+    let probation =
+        Probation { trouble: IrqLock::new(None), noted, until_ns: AtomicU64::new(0), notice: IrqLock::new(None), told };
     publish("offers/probation", probation).map_err(|e| sentence(&e))?;
     Slot::<dyn Watch>::bind("failures", &Noting).map_err(|e| sentence(&e))?;
     let slot = Slot::<dyn Step>::bind("offers/probation", &ProbationLoop).map_err(|e| sentence(&e))?;

@@ -54,7 +54,9 @@ impl Turn {
     /// Binds again what was ended and is still on the list: nothing has come of the update.
     fn resume(&self) {
         for service in &self.go {
-            let ended = with_world(|world| world.services.iter().any(|listed| listed.service == *service && listed.left_out.is_some()));
+            let ended = with_world(|world| {
+                world.services.iter().any(|listed| listed.service == *service && listed.left_out.is_some())
+            });
             if !matches!(ended, Ok(true)) {
                 continue;
             }
@@ -115,7 +117,9 @@ impl Drop for Turn {
 /// [`Error::NoImplementation`].
 pub(crate) fn check<'s>(graph: &Graph<'static>, services: impl IntoIterator<Item = &'s Service>) -> Result<(), Error> {
     match services.into_iter().find(|service| graph.definer(&service.implementation).is_none()) {
-        Some(service) => Err(Error::NoImplementation { name: service.name.clone(), symbol: String::from(&*service.implementation) }),
+        Some(service) => {
+            Err(Error::NoImplementation { name: service.name.clone(), symbol: String::from(&*service.implementation) })
+        }
         None => Ok(()),
     }
 }

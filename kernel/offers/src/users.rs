@@ -9,7 +9,11 @@ use manifest::Service;
 const LAYOUT: &str = "STATE_LAYOUT_OF_";
 
 /// Which cell or service needs one of some cells, as the end of a sentence.
-pub(crate) fn caller<'s>(world: &World, goes: &[String], services: impl IntoIterator<Item = &'s Service>) -> Option<String> {
+pub(crate) fn caller<'s>(
+    world: &World,
+    goes: &[String],
+    services: impl IntoIterator<Item = &'s Service>,
+) -> Option<String> {
     let is_gone = |id: CellId| goes.iter().any(|name| name == world.graph.cell(id).name);
     let others = world.graph.cells().filter(|(id, _)| !is_gone(*id));
     for (id, cell) in others {
@@ -53,7 +57,9 @@ fn layouts(world: &World, cells: &[String]) -> Vec<u64> {
     let mut found = Vec::new();
     for cell in cells.iter().filter_map(|name| world.graph.find(name)).map(|id| world.graph.cell(id)) {
         for symbol in cell.object.symbols.iter().filter(|symbol| cell.object.name(symbol).contains(LAYOUT)) {
-            let bytes = symbol.section.and_then(|section| cell.object.sections[section as usize].bytes.get(symbol.value as usize..));
+            let bytes = symbol
+                .section
+                .and_then(|section| cell.object.sections[section as usize].bytes.get(symbol.value as usize..));
             found.extend(bytes.and_then(<[u8]>::first_chunk).map(|word| u64::from_le_bytes(*word)));
         }
     }

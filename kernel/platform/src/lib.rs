@@ -7,7 +7,10 @@
 //!
 //! Implementations: `cells/platform/pc`.
 #![no_std]
-#![allow(unsafe_code, reason = "names functions that another cell defines, and reads the CPU's private area through GS")]
+#![allow(
+    unsafe_code,
+    reason = "names functions that another cell defines, and reads the CPU's private area through GS"
+)]
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use handoff::{PerCpuHead, Roots};

@@ -19,7 +19,10 @@ type Work = dyn FnOnce() + Send;
 ///
 /// # Errors
 /// What the work says, or that it panicked, faulted, or did not end within ten seconds; then its task is killed.
-pub fn apart<R: Send + 'static>(name: &str, work: impl FnOnce() -> Result<R, String> + Send + 'static) -> Result<R, String> {
+pub fn apart<R: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<R, String> + Send + 'static,
+) -> Result<R, String> {
     let answer = Arc::new(IrqLock::new(None));
     let place = answer.clone();
     let work: Box<Work> = Box::new(move || {

@@ -5,7 +5,10 @@
 //! 2. In the first task: the loader and the rendezvous. Then `nano_core` is given back: unmapped, overwritten, freed.
 //! 3. The services of `cfg/boot.toml`, in their order. Nothing of the boot is left but this cell's text.
 #![no_std]
-#![allow(unsafe_code, reason = "is entered by name from nano_core, and calls services by the addresses of their symbols")]
+#![allow(
+    unsafe_code,
+    reason = "is entered by name from nano_core, and calls services by the addresses of their symbols"
+)]
 
 extern crate alloc;
 

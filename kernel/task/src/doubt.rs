@@ -8,8 +8,8 @@
 //! update to be taken back. What is here uses nothing of what it stands in for.
 
 use crate::{
-    kernel::{DOUBLE_FAULT, MACHINE_CHECK, NMI, Next, Then, stop},
     fault::UNWINDER_BYTES,
+    kernel::{DOUBLE_FAULT, MACHINE_CHECK, NMI, Next, Then, stop},
     record::{Status, Task, TaskRef},
     schedule::{DEFAULT_SLICE_NS, Why},
     spawn::current,
@@ -30,7 +30,8 @@ const DOUBT_NS: u64 = 2_000_000_000;
 pub(crate) fn go_on(depth: u32, caught: &Caught) -> Result<Next, state_db::Error> {
     platform::cpu().preempt_depth.store(depth, Ordering::Relaxed);
     TASKS.with(|tasks| {
-        let runs = tasks.table.with(current(), |record| record.status.load(Ordering::Acquire)) == Ok(Status::Running as u32);
+        let runs =
+            tasks.table.with(current(), |record| record.status.load(Ordering::Acquire)) == Ok(Status::Running as u32);
         // Guards of a task that is over are nobody's.
         let depth = if runs { depth } else { 0 };
         tasks.doubt(depth + 1, caught);
@@ -110,7 +111,14 @@ impl Tasks {
 
     /// What becomes of an event whose service failed: whoever watches is told, and the system goes on as well as it can. An
     /// interrupt is served again later, by then perhaps by other code. `depth` is how often the task had turned preemption off.
-    pub(crate) fn recover(&self, task: TaskRef, block: *mut RegisterBlock, number: u64, caught: &Caught, depth: u32) -> Then {
+    pub(crate) fn recover(
+        &self,
+        task: TaskRef,
+        block: *mut RegisterBlock,
+        number: u64,
+        caught: &Caught,
+        depth: u32,
+    ) -> Then {
         self.doubt(depth + 1, caught);
         let answer = |value: u64| {
             // SAFETY: the task does not run; its block is ours.
@@ -181,7 +189,8 @@ pub(crate) unsafe fn unwinding(block: *mut RegisterBlock) -> Option<*mut Registe
     let head = platform::cpu();
     let is_exception = saved.vector < EXCEPTIONS && !matches!(saved.vector, NMI | DOUBLE_FAULT | MACHINE_CHECK);
     let lowest = head.event_stack - (stack::STACK.end - stack::STACK.start);
-    let top = saved.rsp.min(if (lowest..head.event_stack).contains(&(block as u64)) { block as u64 } else { saved.rsp });
+    let top =
+        saved.rsp.min(if (lowest..head.event_stack).contains(&(block as u64)) { block as u64 } else { saved.rsp });
     let has_room = (lowest + UNWINDER_BYTES..=head.event_stack).contains(&top);
     if !is_exception || head.in_event.load(Ordering::Relaxed) != event::RUNS || !has_room {
         return None;

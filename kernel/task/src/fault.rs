@@ -74,7 +74,9 @@ impl Tasks {
 fn send(record: &Task, block: *mut RegisterBlock, cause: Cause, address: u64) -> bool {
     let stack = record.stack.lock();
     let Some(stack) = stack.as_ref() else { return false };
-    let room = |top: u64, range: &core::ops::Range<u64>| top > range.start && top <= range.end && top - range.start >= UNWINDER_BYTES;
+    let room = |top: u64, range: &core::ops::Range<u64>| {
+        top > range.start && top <= range.end && top - range.start >= UNWINDER_BYTES
+    };
     let (bounds, reserve) = (stack.bounds(), stack.reserve());
     // SAFETY: the block is valid, see the callers.
     let saved = unsafe { block.read() };
@@ -87,7 +89,11 @@ fn send(record: &Task, block: *mut RegisterBlock, cause: Cause, address: u64) ->
     // SAFETY: between `top` and the start of its range lie more bytes than both blocks need, all mapped, below every frame
     // of the task, which does not run.
     unsafe {
-        let moved = if top == block as u64 { block } else { ((top - size_of::<RegisterBlock>() as u64) & !15) as *mut RegisterBlock };
+        let moved = if top == block as u64 {
+            block
+        } else {
+            ((top - size_of::<RegisterBlock>() as u64) & !15) as *mut RegisterBlock
+        };
         moved.write(saved);
         unwind::aim_at_fault_entry(moved, moved as u64, cause, address);
         record.block.store(moved as u64, Ordering::Release);

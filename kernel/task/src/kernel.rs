@@ -4,8 +4,8 @@
 //! survives. So it may be replaced between any two events.
 
 use crate::{
-    event::Tokens,
     doubt,
+    event::Tokens,
     record::{Status, TaskRef, killing},
     schedule::Why,
     spawn::current,
@@ -131,7 +131,9 @@ fn serve(tasks: &Tasks, task: TaskRef, block: *mut RegisterBlock, number: u64, a
             Then::Away
         }
         reason::RENDEZVOUS => {
-            let outcome = Slot::<dyn Rendezvous>::find("rendezvous").ok().and_then(|slot| slot.call(|r| r.meet(block, argument)).ok());
+            let outcome = Slot::<dyn Rendezvous>::find("rendezvous")
+                .ok()
+                .and_then(|slot| slot.call(|r| r.meet(block, argument)).ok());
             match outcome.unwrap_or(Outcome::Answer(u64::MAX)) {
                 Outcome::Answer(value) => {
                     answer(value);
@@ -164,7 +166,8 @@ impl Tasks {
         }
         let head = platform::cpu();
         let task = current();
-        let over = matches!(then, Then::Away) || self.table.with(task, |r| r.status.load(Ordering::Acquire)) != Ok(Status::Running as u32);
+        let over = matches!(then, Then::Away)
+            || self.table.with(task, |r| r.status.load(Ordering::Acquire)) != Ok(Status::Running as u32);
         let urgent = head.resched.load(Ordering::Relaxed) != 0 || matches!(then, Then::Other(_));
         let next = if over || (urgent && depth == 0) {
             self.leave(task, over, then, now_ns);
@@ -298,7 +301,10 @@ fn fail(block: *mut RegisterBlock) -> ! {
     // SAFETY: the stub wrote the block just now.
     let block = unsafe { &*block };
     let (vector, rip, error, rsp) = (block.vector, block.rip, block.error, block.rsp);
-    stop(format_args!("event {vector} at {rip:#x} (error {error:#x}, address {:#x}, stack {rsp:#x}) in the event kernel", platform::fault_address()))
+    stop(format_args!(
+        "event {vector} at {rip:#x} (error {error:#x}, address {:#x}, stack {rsp:#x}) in the event kernel",
+        platform::fault_address()
+    ))
 }
 
 /// The system cannot go on.

@@ -49,7 +49,8 @@ pub fn use_scheduler(next: &'static dyn Scheduler) -> Result<usize, UseError> {
     // Whoever is inside of a slot goes on with the object that it entered.
     let done = slot.call(|old| {
         // SAFETY: what stands in a slot is `'static`.
-        let old: &'static dyn Scheduler = unsafe { core::mem::transmute::<&dyn Scheduler, &'static dyn Scheduler>(old) };
+        let old: &'static dyn Scheduler =
+            unsafe { core::mem::transmute::<&dyn Scheduler, &'static dyn Scheduler>(old) };
         slot.rebind(next)?;
         // What the old one has queued it would give again when it decides again. A wrong one could give something for ever.
         let queued = |cpu| unwind::catch(|| old.pick(cpu)).ok().flatten();
@@ -137,7 +138,10 @@ impl Tasks {
 
     /// Makes a task ready, if it stood in `from`.
     pub(crate) fn make_ready(&self, task: TaskRef, record: &Task, from: Status, why: Why) -> bool {
-        let changed = record.status.compare_exchange(from as u32, Status::Ready as u32, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let changed = record
+            .status
+            .compare_exchange(from as u32, Status::Ready as u32, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
         if changed {
             let head = platform::cpu();
             record.since_ns.store(time::now_ns(), Ordering::Relaxed);
@@ -153,7 +157,12 @@ impl Tasks {
         let claim = |task: TaskRef| {
             self.picked[cpu as usize].store(task.bits(), Ordering::Relaxed);
             let ready = Status::Ready as u32;
-            let claimed = self.table.with(task, |record| record.status.compare_exchange(ready, Status::Running as u32, Ordering::AcqRel, Ordering::Acquire).is_ok());
+            let claimed = self.table.with(task, |record| {
+                record
+                    .status
+                    .compare_exchange(ready, Status::Running as u32, Ordering::AcqRel, Ordering::Acquire)
+                    .is_ok()
+            });
             claimed == Ok(true)
         };
         if let Some(starved) = self.starved(now_ns).filter(|&task| claim(task)) {

@@ -33,7 +33,9 @@ const FLAGS: u64 = 0x202;
 /// [`Error::OutOfMemory`], [`Error::Stack`], [`Error::TooMany`].
 pub fn spawn(how: &Spawn<'_>, body: Body, argument: usize) -> Result<TaskRef, Error> {
     let task = make(how, body, argument)?;
-    TASKS.with(|tasks| tasks.table.with(task, |record| tasks.make_ready(task, record, Status::Waiting, Why::New)))?.map_err(state_db::Error::from)?;
+    TASKS
+        .with(|tasks| tasks.table.with(task, |record| tasks.make_ready(task, record, Status::Waiting, Why::New)))?
+        .map_err(state_db::Error::from)?;
     Ok(task)
 }
 
@@ -143,7 +145,8 @@ pub fn exit_event(task: TaskRef) -> Result<Event, Error> {
 /// # Errors
 /// [`Error::State`], if there is no such task any more.
 pub fn collect(task: TaskRef) -> Result<Option<Exit>, Error> {
-    let over = TASKS.with(|tasks| tasks.table.with(task, |record| record.status.load(Ordering::Acquire) == Status::Ended as u32))?;
+    let over = TASKS
+        .with(|tasks| tasks.table.with(task, |record| record.status.load(Ordering::Acquire) == Status::Ended as u32))?;
     if !over.map_err(state_db::Error::from)? {
         return Ok(None);
     }

@@ -132,7 +132,8 @@ pub fn kill(task: TaskRef) -> Result<(), Error> {
             if record.status.load(Ordering::Acquire) == Status::Ended as u32 {
                 return false;
             }
-            if record.killing.compare_exchange(killing::NO, killing::ASKED, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if record.killing.compare_exchange(killing::NO, killing::ASKED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            {
                 tasks.timers.lock().set(task, deadline_ns);
                 tasks.wake(task, record);
             }
@@ -189,7 +190,10 @@ pub fn for_each_stopped(mut each: impl FnMut(&Stopped)) {
     let _ = TASKS.with(|tasks| {
         tasks.table.for_each(|task, record| {
             let stack = record.stack.lock();
-            let Some(stack) = stack.as_ref().filter(|_| record.status.load(Ordering::Acquire) != Status::Ended as u32) else { return };
+            let Some(stack) = stack.as_ref().filter(|_| record.status.load(Ordering::Acquire) != Status::Ended as u32)
+            else {
+                return;
+            };
             each(&Stopped {
                 task,
                 name: record.name,

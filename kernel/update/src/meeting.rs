@@ -70,7 +70,8 @@ pub(crate) fn meet(errand: &mut Errand) -> Result<Met, Error> {
             return Ok(Met { answered, tries, started_ns, pause_ns: time::now_ns() - tried_ns });
         }
         if time::now_ns() - started_ns > DEADLINE_NS {
-            let (task, why) = errand.note().map_or_else(Default::default, |note| (note.task.to_string(), note.why.to_string()));
+            let (task, why) =
+                errand.note().map_or_else(Default::default, |note| (note.task.to_string(), note.why.to_string()));
             return Err(Error::NoQuiet { task, seconds: DEADLINE_NS / 1_000_000_000, why });
         }
         task::sleep_ns(TRY_NS)?;

@@ -118,8 +118,12 @@ impl Migrating {
         let mut migrating = Migrating { data, ready: Vec::new() };
         let mut failed = None;
         if !migrating.data.migrations.is_empty() {
-            state_db::entries(|entry| migrating.take(entry.name, entry.layout, Words::Entry(entry.words), entry.value, &mut failed));
-            state_db::opaques(|opaque| migrating.take(opaque.type_name, opaque.layout, Words::Opaque(opaque.words), opaque.value, &mut failed));
+            state_db::entries(|entry| {
+                migrating.take(entry.name, entry.layout, Words::Entry(entry.words), entry.value, &mut failed)
+            });
+            state_db::opaques(|opaque| {
+                migrating.take(opaque.type_name, opaque.layout, Words::Opaque(opaque.words), opaque.value, &mut failed)
+            });
         }
         match failed {
             Some(error) => Err(error),
@@ -138,7 +142,9 @@ impl Migrating {
         // SAFETY: the layout id says that this is a value that the migration takes; whoever shows it holds it.
         let prepared = unwind::catch(move || unsafe { prepare(old, room) });
         match prepared {
-            Ok(prepared) if !prepared.is_null() => self.ready.push(Ready { migration: number, words, old, prepared, committed: false }),
+            Ok(prepared) if !prepared.is_null() => {
+                self.ready.push(Ready { migration: number, words, old, prepared, committed: false })
+            }
             Ok(_) => *failed = Some(Error::Migration { name: String::from(name), why: String::from(said.as_str()) }),
             Err(caught) => *failed = Some(Error::Migration { name: String::from(name), why: format!("{caught}") }),
         }
@@ -170,7 +176,8 @@ impl Migrating {
             seen += 1;
             let known = self.ready.iter().find(|ready| ready.words == words && core::ptr::eq(ready.old, old));
             // SAFETY: the layout id says what it is, and whoever shows it holds it; it was prepared by the same migration.
-            let fits = known.is_some_and(|ready| unsafe { (self.data.migrations[ready.migration].fits)(old, ready.prepared) });
+            let fits =
+                known.is_some_and(|ready| unsafe { (self.data.migrations[ready.migration].fits)(old, ready.prepared) });
             if busy {
                 let task = ArrayString::from("a server").unwrap_or_default();
                 trouble = Some(NotNow::Obstacle(Obstacle::new(task, format_args!("it works on an opaque of {name}"))));
@@ -180,7 +187,9 @@ impl Migrating {
         };
         if !self.data.migrations.is_empty() {
             state_db::entries(|entry| see(entry.layout, Words::Entry(entry.words), entry.value, false, entry.name));
-            state_db::opaques(|opaque| see(opaque.layout, Words::Opaque(opaque.words), opaque.value, opaque.busy, opaque.type_name));
+            state_db::opaques(|opaque| {
+                see(opaque.layout, Words::Opaque(opaque.words), opaque.value, opaque.busy, opaque.type_name)
+            });
         }
         if !self.data.vtables.is_empty() {
             state_db::slots(|_| slots += 1);
@@ -207,7 +216,9 @@ impl Migrating {
                     // SAFETY: words keep their address for as long as the entry exists; `look` has seen it.
                     let words = unsafe { &*words };
                     word((&raw const words.value) as u64, ready.old as u64, new);
-                    for (place, to) in [(&words.layout, layout), (&words.version, version), (&words.size, size), (&words.align, align)] {
+                    for (place, to) in
+                        [(&words.layout, layout), (&words.version, version), (&words.size, size), (&words.align, align)]
+                    {
                         word(core::ptr::from_ref(place) as u64, place.load(Ordering::Relaxed), to);
                     }
                 }

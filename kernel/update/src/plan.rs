@@ -57,7 +57,13 @@ pub(crate) enum Fate {
 }
 
 impl Plan {
-    pub fn new(prepared: Prepared, moves: Vec<Move>, old: Vec<(u64, u64)>, blob: u64, migrating: Option<Migrating>) -> Plan {
+    pub fn new(
+        prepared: Prepared,
+        moves: Vec<Move>,
+        old: Vec<(u64, u64)>,
+        blob: u64,
+        migrating: Option<Migrating>,
+    ) -> Plan {
         let fixed = prepared.words().len();
         // In the event kernel no memory is asked for: every text can be pinned once.
         let pinned = Vec::with_capacity(old.len());
@@ -75,7 +81,8 @@ impl Plan {
     pub fn fate(&self, pc: u64, exact: bool) -> Fate {
         let within = if exact { pc } else { pc - 1 };
         let after = self.moves.partition_point(|step| step.from <= within);
-        if let Some(step) = after.checked_sub(1).map(|at| &self.moves[at]).filter(|step| within - step.from < step.len) {
+        if let Some(step) = after.checked_sub(1).map(|at| &self.moves[at]).filter(|step| within - step.from < step.len)
+        {
             return Fate::Moves(pc - step.from + step.to);
         }
         let after = self.old.partition_point(|(start, _)| *start <= within);

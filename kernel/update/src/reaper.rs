@@ -52,7 +52,11 @@ pub(crate) fn look_soon() {
     let left = REAPER.with(|reaper| {
         let soon_ns = time::now_ns() + FIRST_NS;
         // A look that is due sooner stays so, however often there are updates.
-        let due_ns = if reaper.pause_ns.swap(FIRST_NS, Ordering::Relaxed) == 0 { u64::MAX } else { reaper.due_ns.load(Ordering::Relaxed) };
+        let due_ns = if reaper.pause_ns.swap(FIRST_NS, Ordering::Relaxed) == 0 {
+            u64::MAX
+        } else {
+            reaper.due_ns.load(Ordering::Relaxed)
+        };
         reaper.due_ns.store(due_ns.min(soon_ns), Ordering::Relaxed);
         reaper.left
     });
@@ -63,9 +67,9 @@ pub(crate) fn look_soon() {
 
 impl Step for ReaperLoop {
     fn step(&self) -> Next {
-        let Ok((left, pause_ns, due_ns)) =
-            REAPER.with(|reaper| (reaper.left, reaper.pause_ns.load(Ordering::Relaxed), reaper.due_ns.load(Ordering::Relaxed)))
-        else {
+        let Ok((left, pause_ns, due_ns)) = REAPER.with(|reaper| {
+            (reaper.left, reaper.pause_ns.load(Ordering::Relaxed), reaper.due_ns.load(Ordering::Relaxed))
+        }) else {
             return Next::Stop(1);
         };
         let moved = left.token(left.sequence());

@@ -7,8 +7,8 @@
 use crate::{
     Error,
     meeting::{self, Errand},
-    scan::Scan,
     migrate::Data,
+    scan::Scan,
     transaction::{BLOB_BYTES, perform, place_blob, write},
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
@@ -52,7 +52,8 @@ pub fn retire(world: &mut World) -> Result<Retired, Error> {
     let mut errand = Box::new(Errand::Scan(Scan::new(world)));
     meeting::meet(&mut errand)?;
     let Errand::Scan(scan) = *errand else { return Ok(Retired::default()) };
-    let held: Vec<Shared> = scan.loose.all().zip(&scan.found).filter(|(_, found)| **found != 0).map(|(shared, _)| shared).collect();
+    let held: Vec<Shared> =
+        scan.loose.all().zip(&scan.found).filter(|(_, found)| **found != 0).map(|(shared, _)| shared).collect();
     let framed: Vec<bool> = scan.frames.iter().map(Option::is_some).collect();
     let old: Vec<&Replaced<'static>> = world.old.iter().map(|old| &old.replaced).collect();
     let reached = world.graph.reach(&held, &old, &framed, &Running);

@@ -47,7 +47,8 @@ impl Scan {
     /// Prepares a look for everything loose in a world.
     pub fn new(world: &World) -> Scan {
         let loose = world.graph.loose();
-        let old: Vec<(u64, u64)> = world.old.iter().map(|old| old.replaced.placement.text).map(|text| (text.address, text.len)).collect();
+        let old: Vec<(u64, u64)> =
+            world.old.iter().map(|old| old.replaced.placement.text).map(|text| (text.address, text.len)).collect();
         let archive = world.archive.bytes.as_ptr_range();
         Scan {
             found: vec![0; loose.len()],
@@ -158,9 +159,11 @@ impl Scan {
                 continue;
             }
             let address = PHYSICAL_MAP + frame * PAGE;
-            let whole = frame.is_multiple_of(chunk) && (frame..frame + chunk).all(|at| self.look[at as usize / 64] >> (at % 64) & 1 != 0);
+            let whole = frame.is_multiple_of(chunk)
+                && (frame..frame + chunk).all(|at| self.look[at as usize / 64] >> (at % 64) & 1 != 0);
             // SAFETY: these frames are RAM, in use, and seen in the physical map; nobody else runs.
-            let objects = whole.then(|| unsafe { heap::each_out(address, |object, len| self.words(object, len)) }).flatten();
+            let objects =
+                whole.then(|| unsafe { heap::each_out(address, |object, len| self.words(object, len)) }).flatten();
             match objects {
                 Some(len) => frame += len as u64 / PAGE,
                 None => {

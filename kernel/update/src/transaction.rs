@@ -60,9 +60,18 @@ impl Stage {
     ///
     /// # Errors
     /// [`Error`]; then nothing has changed.
-    pub fn new(world: &World, changes: Vec<Change<'static>>, follow: Follow<'_>, also: &[CellId]) -> Result<Stage, Error> {
+    pub fn new(
+        world: &World,
+        changes: Vec<Change<'static>>,
+        follow: Follow<'_>,
+        also: &[CellId],
+    ) -> Result<Stage, Error> {
         let all: Vec<CellId> = world.graph.cells().map(|(id, _)| id).collect();
-        let most = if changes.is_empty() { world.graph.copy_bytes(also) } else { world.graph.copy_bytes(&all) + changes.iter().map(text_bytes).sum::<u64>() };
+        let most = if changes.is_empty() {
+            world.graph.copy_bytes(also)
+        } else {
+            world.graph.copy_bytes(&all) + changes.iter().map(text_bytes).sum::<u64>()
+        };
         let at = world.room_for_text(most + BLOB_BYTES)?;
         let mut live = Live::at(at + BLOB_BYTES);
         let staged = world.graph.stage_changes(changes, follow, also, &mut live)?;
@@ -149,7 +158,15 @@ pub(crate) fn write(world: &mut World, words: Vec<Word>, map: Box<loader::Map>) 
 }
 
 /// Lets the blob write the words, and the frames of tasks in the moved functions of `old` text.
-pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, moves: &[Move], old: &[(u64, u64)], blob: CodeMapping, data: Data) -> Result<(Plan, Met), Error> {
+pub(crate) fn perform(
+    world: &World,
+    mut words: Vec<Word>,
+    map: &loader::Map,
+    moves: &[Move],
+    old: &[(u64, u64)],
+    blob: CodeMapping,
+    data: Data,
+) -> Result<(Plan, Met), Error> {
     let root = (&raw const platform::roots().text_map) as u64;
     words.push(Word { address: root, old: world.map.root(), new: map.root(), width: 8 });
     let (mut room, mut prepared_times) = (FRAMES, 0);
@@ -157,7 +174,8 @@ pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, mo
         prepared_times += 1;
         let migrating = if data.is_empty() { None } else { Some(Migrating::prepare(data.clone())?) };
         let count = words.len() + room + migrating.as_ref().map_or(0, Migrating::room);
-        let prepared = Prepared::new(words.iter().copied(), count - words.len(), blob.address()).ok_or(Error::OutOfMemory(count))?;
+        let prepared = Prepared::new(words.iter().copied(), count - words.len(), blob.address())
+            .ok_or(Error::OutOfMemory(count))?;
         let plan = Plan::new(prepared, moves.to_vec(), old.to_vec(), blob.address(), migrating);
         let mut errand = Box::new(Errand::Apply(plan));
         let met = meet(&mut errand)?;
@@ -184,14 +202,18 @@ pub(crate) fn perform(world: &World, mut words: Vec<Word>, map: &loader::Map, mo
 
 fn text_bytes(change: &Change<'static>) -> u64 {
     match change {
-        Change::Replace { object, .. } | Change::Add { object, .. } => (object.bytes.len() as u64).next_multiple_of(PAGE) + 2 * PAGE,
+        Change::Replace { object, .. } | Change::Add { object, .. } => {
+            (object.bytes.len() as u64).next_multiple_of(PAGE) + 2 * PAGE
+        }
         Change::Remove { .. } => 0,
     }
 }
 
 /// Text that a staged change replaces: start and length of each copy.
 fn old_text(world: &World, staged: &Staged<'static>) -> Vec<(u64, u64)> {
-    let now = |id: CellId| staged.next().cells().find(|(other, _)| *other == id).and_then(|(_, cell)| cell.placement.as_deref());
+    let now = |id: CellId| {
+        staged.next().cells().find(|(other, _)| *other == id).and_then(|(_, cell)| cell.placement.as_deref())
+    };
     let mut old: Vec<(u64, u64)> = world
         .graph
         .cells()
@@ -218,7 +240,14 @@ pub(crate) fn place_blob(address: u64) -> Result<CodeMapping, paging::Error> {
 
 /// Makes the staged graph the running one in the books. Of the copies that it replaces those are given back at once that no
 /// frame is in, no thunk leads to and no old copy calls; whether the others are still reached, `retire` finds out.
-fn take_place(world: &mut World, staged: Staged<'static>, map: Box<loader::Map>, code: Vec<CodeMapping>, hosted: Vec<paging::Mapping>, pinned: &[u64]) {
+fn take_place(
+    world: &mut World,
+    staged: Staged<'static>,
+    map: Box<loader::Map>,
+    code: Vec<CodeMapping>,
+    hosted: Vec<paging::Mapping>,
+    pinned: &[u64],
+) {
     let replaced = world.graph.commit(staged);
     world.copies.resize_with(world.graph.numbers(), Copy::new);
     world.map = map;
@@ -232,7 +261,11 @@ fn take_place(world: &mut World, staged: Staged<'static>, map: Box<loader::Map>,
     // Until memory has been looked through, everything that could be held counts as held.
     let held: Vec<Shared> = world.graph.loose().all().collect();
     let old: Vec<&Replaced<'static>> = world.old.iter().map(|old| &old.replaced).collect();
-    let framed: Vec<bool> = old.iter().enumerate().map(|(at, old)| at < before || pinned.binary_search(&old.placement.text.address).is_ok()).collect();
+    let framed: Vec<bool> = old
+        .iter()
+        .enumerate()
+        .map(|(at, old)| at < before || pinned.binary_search(&old.placement.text.address).is_ok())
+        .collect();
     let reached = world.graph.reach(&held, &old, &framed, &Running);
     drop(old);
     let mut at = 0;

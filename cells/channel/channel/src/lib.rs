@@ -92,7 +92,8 @@ pub extern "Rust" fn delias_service_channel(parameters: &str) -> Result<(), Stri
     };
     publish("channel", ChannelEntry { device, channel: Exclusive::new(Channel::new()) })
         .map_err(|error| format!("the state `channel`: {error}"))?;
-    let slot = Slot::<dyn Step>::bind("channel", &ChannelLoop).map_err(|error| format!("the slot `channel`: {error}"))?;
+    let slot =
+        Slot::<dyn Step>::bind("channel", &ChannelLoop).map_err(|error| format!("the slot `channel`: {error}"))?;
     step::drive("channel", slot).map_err(|error| format!("the task of the channel: {error}"))?;
     Ok(())
 }

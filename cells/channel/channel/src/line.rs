@@ -1,6 +1,10 @@
 //! Lines of the shell that come from the host.
 
-use alloc::{format, string::{String, ToString}, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 use commands::Done;
 use platform::Leave;
 use syntax::Then;

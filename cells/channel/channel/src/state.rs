@@ -1,7 +1,11 @@
 //! What the channel knows between two steps, and how it serves a request.
 
 use crate::{PATIENCE_NS, line, transfer::Transfer};
-use alloc::{string::{String, ToString}, sync::Arc, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use platform::Leave;
 use task::{TaskRef, Tokens};
 use wire::{Answer, Decoder, Request};
@@ -127,7 +131,9 @@ impl Channel {
                     Err(why)
                 }
             },
-            Request::Withdraw => offers::withdraw().map(|()| Answer::Ended { status: 0 }).map_err(|error| error.to_string()),
+            Request::Withdraw => {
+                offers::withdraw().map(|()| Answer::Ended { status: 0 }).map_err(|error| error.to_string())
+            }
             Request::Source(name) => source(name).map(|source| {
                 source.chunks(TEXT_BYTES).for_each(|piece| self.answer(session, &Answer::Bytes(piece.into())));
                 Answer::Ended { status: 0 }
@@ -166,7 +172,9 @@ impl Channel {
 }
 
 fn source(name: &str) -> Result<Arc<[u8]>, String> {
-    let found = loader::with_world(|world| world.guests.iter().find(|guest| guest.name == name).map(|guest| guest.source.clone()));
+    let found = loader::with_world(|world| {
+        world.guests.iter().find(|guest| guest.name == name).map(|guest| guest.source.clone())
+    });
     found.map_err(|error| error.to_string())?.ok_or_else(|| alloc::format!("there is no guest {name}"))
 }
 

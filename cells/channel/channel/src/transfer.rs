@@ -22,7 +22,8 @@ impl Transfer {
             return Err(format!("an offer of {bytes} bytes is refused: at most {MOST_BYTES} are taken"));
         }
         let mut room = Vec::new();
-        room.try_reserve_exact(bytes as usize).map_err(|_| format!("there is no memory for an offer of {bytes} bytes"))?;
+        room.try_reserve_exact(bytes as usize)
+            .map_err(|_| format!("there is no memory for an offer of {bytes} bytes"))?;
         Ok(Transfer { bytes: room, expected: bytes as usize, hash })
     }
 
@@ -41,7 +42,11 @@ impl Transfer {
         let found = blake3::hash(&self.bytes);
         if *found.as_bytes() != self.hash {
             let expected = blake3::Hash::from(self.hash);
-            return Err(format!("the offer came damaged: its hash is {}, expected {}", found.to_hex(), expected.to_hex()));
+            return Err(format!(
+                "the offer came damaged: its hash is {}, expected {}",
+                found.to_hex(),
+                expected.to_hex()
+            ));
         }
         Ok(self.bytes)
     }

@@ -36,7 +36,10 @@ unsafe impl Hal for Memory {
 
     unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
         let address = buffer.cast::<u8>().addr().get() as u64;
-        assert!(address >= PHYSICAL_MAP && address - PHYSICAL_MAP < PAGE << 40, "a buffer at {address:#x} is no memory for devices");
+        assert!(
+            address >= PHYSICAL_MAP && address - PHYSICAL_MAP < PAGE << 40,
+            "a buffer at {address:#x} is no memory for devices"
+        );
         address - PHYSICAL_MAP
     }
 

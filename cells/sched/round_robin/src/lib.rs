@@ -74,7 +74,9 @@ pub extern "Rust" fn delias_relieve_round_robin() -> Result<(), String> {
 fn publish(slice_ms: u64) -> Result<(), String> {
     let mut queues = [const { IrqLock::new(VecDeque::new()) }; layout::CPUS as usize];
     queues[0].get_mut().try_reserve(ROOM).map_err(|error| error.to_string())?;
-    state_db::publish(STATE, Queues { queues, slice_ns: slice_ms * 1_000_000 }).map(drop).map_err(|error| error.to_string())
+    state_db::publish(STATE, Queues { queues, slice_ns: slice_ms * 1_000_000 })
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// Binds the policy. `parameters`: the slice in milliseconds, or nothing.

@@ -13,8 +13,12 @@ use loader::World;
 use syntax::value::Shown;
 use task::{Exit, Spawn, TaskRef};
 
-pub(crate) const RUN: Command =
-    Command { name: "run", usage: Usage { words: &["APP"], rest: true, flags: &[] }, about: "runs an app and waits for it; `run APP &` does not wait", run };
+pub(crate) const RUN: Command = Command {
+    name: "run",
+    usage: Usage { words: &["APP"], rest: true, flags: &[] },
+    about: "runs an app and waits for it; `run APP &` does not wait",
+    run,
+};
 
 const PREFIX: &str = "delias_app_";
 /// What stands in front of the names of guests' apps.
@@ -70,7 +74,12 @@ fn main(start: usize) -> i32 {
 
 /// The names of all apps, as a list in a sentence.
 fn apps(world: &World) -> String {
-    let mut names: Vec<&str> = world.graph.cells().flat_map(|(_, cell)| cell.object.defined()).filter_map(|symbol| symbol.strip_prefix(PREFIX).or(symbol.strip_prefix(GUEST))).collect();
+    let mut names: Vec<&str> = world
+        .graph
+        .cells()
+        .flat_map(|(_, cell)| cell.object.defined())
+        .filter_map(|symbol| symbol.strip_prefix(PREFIX).or(symbol.strip_prefix(GUEST)))
+        .collect();
     names.sort_unstable();
     names.join(", ")
 }

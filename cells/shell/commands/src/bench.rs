@@ -22,7 +22,10 @@ const ROUNDS: usize = 9;
 
 fn bench(call: &mut Call<'_>) -> Result<Done, Failure> {
     if call.first() != "update" {
-        return Err(Failure::new(format_args!("there is no measurement `{}`: expected update", syntax::value::Shown(call.first()))));
+        return Err(Failure::new(format_args!(
+            "there is no measurement `{}`: expected update",
+            syntax::value::Shown(call.first())
+        )));
     }
     let rows = loader::with_world(measure)??;
     if call.has("--json") {
@@ -39,7 +42,8 @@ fn bench(call: &mut Call<'_>) -> Result<Done, Failure> {
     }
     writeln!(call.out, "{:24} {:>12} {:>12}", "ns (or instructions)", "min", "median")?;
     for (name, values) in &rows {
-        let (least, middle) = (values.first().copied().unwrap_or_default(), values.get(values.len() / 2).copied().unwrap_or_default());
+        let (least, middle) =
+            (values.first().copied().unwrap_or_default(), values.get(values.len() / 2).copied().unwrap_or_default());
         writeln!(call.out, "{name:24} {least:12} {middle:12}")?;
     }
     Ok(Done::Now)

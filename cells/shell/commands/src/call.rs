@@ -37,7 +37,12 @@ impl<'a> Call<'a> {
     }
 
     /// Says what was done: in a sentence, or with `--json` as an object of one field.
-    pub(crate) fn tell(&mut self, field: &str, value: impl json::Value, sentence: fmt::Arguments<'_>) -> Result<Done, Failure> {
+    pub(crate) fn tell(
+        &mut self,
+        field: &str,
+        value: impl json::Value,
+        sentence: fmt::Arguments<'_>,
+    ) -> Result<Done, Failure> {
         match self.has("--json") {
             true => json::object(self.out, |o| o.field(field, value))?,
             false => self.out.write_fmt(sentence)?,

@@ -36,7 +36,11 @@ fn list(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
     for (_, cell) in world.graph.cells() {
         let (text, rodata) = cell.sizes();
         let address = cell.span().map_or(0, |span| span.address);
-        writeln!(call.out, "{:22} {:12} {text:8} {rodata:7}  {address:#018x} {:8}", cell.name, cell.version, cell.reseated)?;
+        writeln!(
+            call.out,
+            "{:22} {:12} {text:8} {rodata:7}  {address:#018x} {:8}",
+            cell.name, cell.version, cell.reseated
+        )?;
     }
     for refused in &world.refused {
         writeln!(call.out, "{:22} refused: {}", refused.cell, refused.why)?;
@@ -100,7 +104,11 @@ fn list_old(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failur
     }
     for old in &world.old {
         let name = old.name;
-        writeln!(call.out, "{name} copy {} at {:#x}: {}", old.replaced.copy, old.replaced.placement.text.address, old.pin)?;
+        writeln!(
+            call.out,
+            "{name} copy {} at {:#x}: {}",
+            old.replaced.copy, old.replaced.placement.text.address, old.pin
+        )?;
     }
     if world.old.is_empty() {
         writeln!(call.out, "no old copy is left")?;
@@ -111,7 +119,9 @@ fn list_old(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failur
 fn check(world: &World, json: bool, call: &mut Call<'_>) -> Result<(), Failure> {
     let verified = identity::verify(world)?;
     if let Some(cell) = verified.changed.first() {
-        return Err(Failure::new(format_args!("the object of cell {cell} in memory is not the one that the manifest lists")));
+        return Err(Failure::new(format_args!(
+            "the object of cell {cell} in memory is not the one that the manifest lists"
+        )));
     }
     if verified.id != world.running_id {
         let (found, expected) = (Id(&verified.id), Id(&world.running_id));
@@ -151,7 +161,10 @@ fn users(world: &World, id: CellId) -> alloc::vec::Vec<(CellId, u32)> {
     world.graph.cells().filter_map(uses).collect()
 }
 
-fn references(call: &mut Call<'_>, find: fn(&World, CellId) -> alloc::vec::Vec<(CellId, u32)>) -> Result<Done, Failure> {
+fn references(
+    call: &mut Call<'_>,
+    find: fn(&World, CellId) -> alloc::vec::Vec<(CellId, u32)>,
+) -> Result<Done, Failure> {
     with_world(|world| -> Result<(), Failure> {
         let id = named(world, call.first())?;
         let list = find(world, id);
@@ -178,9 +191,12 @@ fn references(call: &mut Call<'_>, find: fn(&World, CellId) -> alloc::vec::Vec<(
 /// The cell that a person names; `-` may stand for `_`, as in crate names.
 pub(crate) fn named(world: &World, name: &str) -> Result<CellId, Failure> {
     let found = world.graph.cells().find(|(_, cell)| {
-        cell.name.len() == name.len() && cell.name.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+        cell.name.len() == name.len()
+            && cell.name.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
     });
-    found.map(|(id, _)| id).ok_or_else(|| Failure::new(format_args!("there is no cell `{}`; `cells` lists them", Shown(name))))
+    found
+        .map(|(id, _)| id)
+        .ok_or_else(|| Failure::new(format_args!("there is no cell `{}`; `cells` lists them", Shown(name))))
 }
 
 pub(crate) const ADDR: Command = Command {
@@ -212,7 +228,11 @@ fn addr(call: &mut Call<'_>) -> Result<Done, Failure> {
         } else if found.function.is_empty() {
             writeln!(call.out, "{address:#x}: cell {}, offset {:#x}, no function", found.cell, found.offset)?;
         } else {
-            writeln!(call.out, "{address:#x}: cell {}, function {}, offset {:#x}", found.cell, found.function, found.offset)?;
+            writeln!(
+                call.out,
+                "{address:#x}: cell {}, function {}, offset {:#x}",
+                found.cell, found.function, found.offset
+            )?;
         }
         return Ok(Done::Now);
     }

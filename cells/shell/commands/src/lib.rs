@@ -81,7 +81,10 @@ pub const COMMANDS: &[Command] = &[
 pub fn run(words: &[&str], history: &History<'_>, out: &mut alloc::string::String) -> Result<Done, Failure> {
     let Some((name, words)) = words.split_first() else { return Ok(Done::Now) };
     let Some(command) = COMMANDS.iter().find(|command| command.name == *name) else {
-        return Err(Failure::new(format_args!("there is no command `{}`; `help` lists them", syntax::value::Shown(name))));
+        return Err(Failure::new(format_args!(
+            "there is no command `{}`; `help` lists them",
+            syntax::value::Shown(name)
+        )));
     };
     if words.contains(&"--help") {
         return system::help_for(command, out).map(|()| Done::Now);

@@ -11,7 +11,11 @@ use syntax::value::Shown;
 pub(crate) const LOG: Command = Command {
     name: "log",
     usage: Usage {
-        flags: &[flag("--json"), Flag { name: "--level", value: Some("LEVEL") }, Flag { name: "--cell", value: Some("CELL") }],
+        flags: &[
+            flag("--json"),
+            Flag { name: "--level", value: Some("LEVEL") },
+            Flag { name: "--cell", value: Some("CELL") },
+        ],
         ..Usage::NOTHING
     },
     about: "shows the log; --level off|error|warn|info|debug|trace sets what is kept, of one cell with --cell",
@@ -20,9 +24,12 @@ pub(crate) const LOG: Command = Command {
 
 fn show(call: &mut Call<'_>) -> Result<Done, Failure> {
     if let Some(word) = call.value("--level") {
-        let level: LevelFilter = word
-            .parse()
-            .map_err(|_| Failure::new(format_args!("there is no level `{}`: expected off, error, warn, info, debug or trace", Shown(word))))?;
+        let level: LevelFilter = word.parse().map_err(|_| {
+            Failure::new(format_args!(
+                "there is no level `{}`: expected off, error, warn, info, debug or trace",
+                Shown(word)
+            ))
+        })?;
         if let Some(cell) = call.value("--cell") {
             loader::with_world(|world| crate::cells::named(world, cell).map(|_| ()))??;
         }
@@ -46,7 +53,14 @@ fn show(call: &mut Call<'_>) -> Result<Done, Failure> {
                 o.field("text", record.text)
             })
         } else {
-            write!(out, "{:6}.{:06} {level:5} {}: {}", ns / 1_000_000_000, ns / 1000 % 1_000_000, record.cell, record.text)
+            write!(
+                out,
+                "{:6}.{:06} {level:5} {}: {}",
+                ns / 1_000_000_000,
+                ns / 1000 % 1_000_000,
+                record.cell,
+                record.text
+            )
         };
         if line.and_then(|()| writeln!(out)).is_err() {
             wrong = Err(Failure::from(core::fmt::Error));

@@ -47,7 +47,10 @@ fn check_name(name: &str) -> Result<(), Failure> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     match name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(good) && name.len() <= NAME_BYTES {
         true => Ok(()),
-        false => Err(Failure::new(format_args!("`{}` cannot be a namespace's name: expected small letters, digits and `_`, a letter first, {NAME_BYTES} at most", Shown(name)))),
+        false => Err(Failure::new(format_args!(
+            "`{}` cannot be a namespace's name: expected small letters, digits and `_`, a letter first, {NAME_BYTES} at most",
+            Shown(name)
+        ))),
     }
 }
 

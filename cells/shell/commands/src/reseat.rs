@@ -20,7 +20,11 @@ fn reseat(call: &mut Call<'_>) -> Result<Done, Failure> {
         return Err(Failure::new(format_args!("name one cell or give --all; usage: reseat CELL | reseat --all")));
     }
     let done = loader::with_world(|world| -> Result<update::Done, Failure> {
-        let cells = if all { world.graph.cells().map(|(id, _)| id).collect() } else { alloc::vec![named(world, call.first())?] };
+        let cells = if all {
+            world.graph.cells().map(|(id, _)| id).collect()
+        } else {
+            alloc::vec![named(world, call.first())?]
+        };
         Ok(update::reseat(world, &cells)?)
     })??;
     if json {

@@ -103,7 +103,11 @@ fn put_in_place(call: &mut Call<'_>, name: &str) -> Result<Done, Failure> {
         })?;
         writeln!(call.out)?;
     } else {
-        writeln!(call.out, "{name} decides now; {moved} ready task{} moved to it", if moved == 1 { " has" } else { "s have" })?;
+        writeln!(
+            call.out,
+            "{name} decides now; {moved} ready task{} moved to it",
+            if moved == 1 { " has" } else { "s have" }
+        )?;
     }
     // Whoever decided before has nothing to decide on any more.
     let old = all.iter().find(|(_, cell)| before.as_ref() == Some(cell));

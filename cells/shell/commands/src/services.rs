@@ -23,7 +23,11 @@ fn services(call: &mut Call<'_>) -> Result<Done, Failure> {
             offers::stop(guest)?;
             return call.tell("ended", guest, format_args!("service {guest} is ended"));
         }
-        _ => return Err(Failure::new(format_args!("expected `services`, `services start GUEST [PARAMETERS]` or `services stop GUEST`"))),
+        _ => {
+            return Err(Failure::new(format_args!(
+                "expected `services`, `services start GUEST [PARAMETERS]` or `services stop GUEST`"
+            )));
+        }
     }
     let json = call.has("--json");
     with_world(|world| if json { list_json(world, call) } else { list(world, call) })??;

@@ -1,11 +1,18 @@
 //! Commands about the system as a whole, and the smallest ones.
 
-use crate::{COMMANDS, Call, Command, Done, Failure, usage::{Usage, flag}};
+use crate::{
+    COMMANDS, Call, Command, Done, Failure,
+    usage::{Usage, flag},
+};
 use alloc::string::String;
 use core::fmt::Write;
 
-pub(crate) const HELP: Command =
-    Command { name: "help", usage: Usage { words: &["[COMMAND]"], ..Usage::NOTHING }, about: "lists the commands, or explains one", run: help };
+pub(crate) const HELP: Command = Command {
+    name: "help",
+    usage: Usage { words: &["[COMMAND]"], ..Usage::NOTHING },
+    about: "lists the commands, or explains one",
+    run: help,
+};
 
 fn help(call: &mut Call<'_>) -> Result<Done, Failure> {
     if let Some(name) = call.words.first() {
@@ -17,7 +24,10 @@ fn help(call: &mut Call<'_>) -> Result<Done, Failure> {
     for command in COMMANDS {
         writeln!(call.out, "{:9} {}", command.name, command.about)?;
     }
-    writeln!(call.out, "`COMMAND --help` says more. A line may hold several: `a; b`, `a && b`, `a &` in the background.")?;
+    writeln!(
+        call.out,
+        "`COMMAND --help` says more. A line may hold several: `a; b`, `a && b`, `a &` in the background."
+    )?;
     Ok(Done::Now)
 }
 
@@ -36,16 +46,24 @@ fn echo(call: &mut Call<'_>) -> Result<Done, Failure> {
     Ok(Done::Now)
 }
 
-pub(crate) const SLEEP: Command =
-    Command { name: "sleep", usage: Usage { words: &["TIME"], ..Usage::NOTHING }, about: "waits: `2`, `0.5`, `200ms`", run: sleep };
+pub(crate) const SLEEP: Command = Command {
+    name: "sleep",
+    usage: Usage { words: &["TIME"], ..Usage::NOTHING },
+    about: "waits: `2`, `0.5`, `200ms`",
+    run: sleep,
+};
 
 fn sleep(call: &mut Call<'_>) -> Result<Done, Failure> {
     let ns = syntax::value::parse_duration(call.first())?;
     Ok(Done::At(time::now_ns().saturating_add(ns)))
 }
 
-pub(crate) const UPTIME: Command =
-    Command { name: "uptime", usage: Usage { flags: &[flag("--json")], ..Usage::NOTHING }, about: "how long the system has run", run: uptime };
+pub(crate) const UPTIME: Command = Command {
+    name: "uptime",
+    usage: Usage { flags: &[flag("--json")], ..Usage::NOTHING },
+    about: "how long the system has run",
+    run: uptime,
+};
 
 fn uptime(call: &mut Call<'_>) -> Result<Done, Failure> {
     let ns = time::now_ns();
@@ -75,6 +93,8 @@ fn history(call: &mut Call<'_>) -> Result<Done, Failure> {
     Ok(Done::Now)
 }
 
-pub(crate) const POWEROFF: Command = Command { name: "poweroff", usage: Usage::NOTHING, about: "turns the machine off", run: |_| Ok(Done::PowerOff) };
+pub(crate) const POWEROFF: Command =
+    Command { name: "poweroff", usage: Usage::NOTHING, about: "turns the machine off", run: |_| Ok(Done::PowerOff) };
 
-pub(crate) const REBOOT: Command = Command { name: "reboot", usage: Usage::NOTHING, about: "starts the machine again", run: |_| Ok(Done::Reboot) };
+pub(crate) const REBOOT: Command =
+    Command { name: "reboot", usage: Usage::NOTHING, about: "starts the machine again", run: |_| Ok(Done::Reboot) };

@@ -54,8 +54,12 @@ fn ps(call: &mut Call<'_>) -> Result<Done, Failure> {
     Ok(Done::Now)
 }
 
-pub(crate) const KILL: Command =
-    Command { name: "kill", usage: Usage { words: &["ID"], ..Usage::NOTHING }, about: "ends a task; `ps` shows the ids", run: kill };
+pub(crate) const KILL: Command = Command {
+    name: "kill",
+    usage: Usage { words: &["ID"], ..Usage::NOTHING },
+    about: "ends a task; `ps` shows the ids",
+    run: kill,
+};
 
 fn kill(call: &mut Call<'_>) -> Result<Done, Failure> {
     let wanted = syntax::value::parse_u64(call.first())?;

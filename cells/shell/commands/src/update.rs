@@ -24,7 +24,11 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
     let only = call.words.first().copied();
     if !yes {
         let plan = offers::plan(only)?;
-        if json { plan_json(&plan, call)? } else { show(&plan, call)? }
+        if json {
+            plan_json(&plan, call)?
+        } else {
+            show(&plan, call)?
+        }
         return match (dry || json, plan.refused.is_empty()) {
             (true, _) => Ok(Done::Now),
             (false, true) => Ok(Done::Ask {
@@ -47,7 +51,10 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
         writeln!(call.out)?;
     } else {
         let (changed, copy) = (if cells == 1 { "cell" } else { "cells" }, if copies == 1 { "copy" } else { "copies" });
-        writeln!(call.out, "applied: {cells} {changed} changed, {copies} new {copy}, {words} words written, {frames} of them frames of tasks")?;
+        writeln!(
+            call.out,
+            "applied: {cells} {changed} changed, {copies} new {copy}, {words} words written, {frames} of them frames of tasks"
+        )?;
         if migrated > 0 {
             writeln!(call.out, "{migrated} value{} migrated", if migrated == 1 { "" } else { "s" })?;
         }
@@ -86,7 +93,10 @@ fn show(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
     let (cells, copies, words) = (plan.cells.len(), plan.copies, plan.words);
     let noun = if cells == 1 { "cell changes" } else { "cells change" };
     if plan.refused.is_empty() {
-        writeln!(call.out, "{cells} {noun}, {copies} get a new copy, {words} words are written besides frames of tasks")?;
+        writeln!(
+            call.out,
+            "{cells} {noun}, {copies} get a new copy, {words} words are written besides frames of tasks"
+        )?;
     }
     for claim in &plan.migrates {
         writeln!(call.out, "migrates {claim}")?;
@@ -124,7 +134,9 @@ fn plan_json(plan: &Plan, call: &mut Call<'_>) -> Result<(), Failure> {
                     o.field("what", word(cell.what))?;
                     o.field("version", cell.version.as_str())?;
                     o.array("reasons", |list| cell.reasons.iter().try_for_each(|reason| list.item(reason.as_str())))?;
-                    o.array("not_followed", |list| cell.not_followed.iter().try_for_each(|name| list.item(name.as_str())))
+                    o.array("not_followed", |list| {
+                        cell.not_followed.iter().try_for_each(|name| list.item(name.as_str()))
+                    })
                 })
             })
         })
@@ -223,7 +235,10 @@ fn unload(call: &mut Call<'_>) -> Result<Done, Failure> {
 
 pub(crate) const SHIP: Command = Command {
     name: "ship",
-    usage: Usage { flags: &[flag("--sail"), flag("--json"), Flag { name: "--pause", value: Some("TIME") }], ..Usage::NOTHING },
+    usage: Usage {
+        flags: &[flag("--sail"), flag("--json"), Flag { name: "--pause", value: Some("TIME") }],
+        ..Usage::NOTHING
+    },
     about: "the system as planks: age and replacements of each cell, original bytes left; --sail replaces plank after plank",
     run: ship,
 };
@@ -235,7 +250,8 @@ fn ship(call: &mut Call<'_>) -> Result<Done, Failure> {
         return Err(Failure::new(format_args!("--pause is between the planks of --sail; give both")));
     }
     if call.has("--sail") {
-        let names: alloc::vec::Vec<alloc::string::String> = loader::with_world(|world| world.graph.cells().map(|(_, cell)| cell.name.into()).collect())?;
+        let names: alloc::vec::Vec<alloc::string::String> =
+            loader::with_world(|world| world.graph.cells().map(|(_, cell)| cell.name.into()).collect())?;
         let count = names.len();
         for (number, name) in names.iter().enumerate() {
             // A cell that has gone meanwhile is no plank any more.
@@ -270,7 +286,11 @@ fn ship(call: &mut Call<'_>) -> Result<Done, Failure> {
     }
     for plank in &report.planks {
         let (name, version, replaced, age) = (plank.name, plank.version, plank.replaced, plank.age_ns / 1_000_000_000);
-        writeln!(call.out, "{name:22} {version:12} {age:6} s old, replaced {replaced:4} times, original {:7} of {:7}", plank.original, plank.total)?;
+        writeln!(
+            call.out,
+            "{name:22} {version:12} {age:6} s old, replaced {replaced:4} times, original {:7} of {:7}",
+            plank.original, plank.total
+        )?;
     }
     let (original, total) = (report.original, report.total);
     writeln!(call.out, "original bytes left: {original} of {total}")?;

@@ -1,6 +1,9 @@
 //! What may follow a command's name.
 
-use crate::{Failure, call::{Call, History}};
+use crate::{
+    Failure,
+    call::{Call, History},
+};
 use alloc::{fmt, string::String, vec::Vec};
 use syntax::value::Shown;
 

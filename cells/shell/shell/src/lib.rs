@@ -129,7 +129,8 @@ fn run(shell: &mut Shell, command: syntax::Command) {
     let mut out = String::new();
     let history = &shell.history;
     let each_line = |each: &mut dyn FnMut(&str)| history.iter().for_each(each);
-    let done = if command.background { start_in_background(&words) } else { commands::run(&words, &each_line, &mut out) };
+    let done =
+        if command.background { start_in_background(&words) } else { commands::run(&words, &each_line, &mut out) };
     if !out.is_empty() {
         console::print!("{out}");
     }
@@ -138,7 +139,9 @@ fn run(shell: &mut Shell, command: syntax::Command) {
         Ok(Done::At(ns)) => shell.front = Some(Front::Until(ns)),
         Ok(Done::Ask { question, line }) => shell.ask(question, line),
         Ok(Done::When(task)) if command.background => shell.add_job(task, words.get(1).copied().unwrap_or_default()),
-        Ok(Done::When(task)) => shell.front = Some(Front::App { task, name: words.get(1).copied().unwrap_or_default().to_string() }),
+        Ok(Done::When(task)) => {
+            shell.front = Some(Front::App { task, name: words.get(1).copied().unwrap_or_default().to_string() })
+        }
         Ok(Done::PowerOff) => platform::leave(Leave::PowerOff { status: 0 }),
         Ok(Done::Reboot) => platform::leave(Leave::Reboot),
         Err(failure) => shell.fail(&failure.to_string()),

@@ -2,8 +2,8 @@
 
 use crate::support::{
     PLACES,
-    frames,
     elf::{EXEC, Elf, FUNC, GLOBAL, LOCAL, MERGE, OBJECT, R_32S, R_64, R_PC32, R_PLT32, STRINGS, WEAK, WRITE},
+    frames,
     memory::Host,
 };
 use linker::{Access, CellId, Change, Graph, Memory, Object};
@@ -286,7 +286,8 @@ fn a_frame_moves_whatever_padding_its_unwind_table_has() {
     let from = running.at(cell, 0, 0);
     let object = Object::parse(with_table(&["before"], 4).finish().leak()).expect("the object is whole");
     let change = Change::Replace { cell, version: "0.2.0", object };
-    let staged = running.graph.stage_changes(vec![change], &|_, _| None, &[], &mut running.memory).expect("it can be linked");
+    let staged =
+        running.graph.stage_changes(vec![change], &|_, _| None, &[], &mut running.memory).expect("it can be linked");
     let moves = running.graph.moves(&staged);
     assert_eq!(moves.len(), 1, "{moves:?}");
     assert_eq!((moves[0].from, moves[0].len), (from, 16));
