@@ -1,7 +1,7 @@
 # Delias: every target in a line, `make` alone prints them. Everything that is made lies under build/.
 #
 # Variables: CMD (shell lines for exec), TIMEOUT (seconds), MEM (512M), ICOUNT=1 (count instructions), QEMU_ARGS
-# (appended to QEMU's arguments), APPLY=1 (update at once), DROP (guests not to carry along), PIN (guests that keep what they use of the base), FROM (a commit), ONLY (tests whose name has this in it), JOBS (tests at a time).
+# (appended to QEMU's arguments), APPLY=1 (update at once), DROP (guests not to carry along), PIN (guests that keep what they use of the base), SANDBOX=none (guests are built again without one), FROM (a commit), ONLY (tests whose name has this in it), JOBS (tests at a time).
 
 .SUFFIXES:
 .DEFAULT_GOAL := help
@@ -13,7 +13,7 @@ with_tools = . build/toolchain && export RUSTC RUSTDOC="$$(dirname "$$RUSTC")/ru
 	unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER &&
 
 # The variables of the command line go to what runs exactly as they were written, whatever `$` is in them.
-variables := CMD TIMEOUT MEM ICOUNT QEMU_ARGS APPLY DROP PIN FROM ONLY JOBS
+variables := CMD TIMEOUT MEM ICOUNT QEMU_ARGS APPLY DROP PIN SANDBOX FROM ONLY JOBS
 $(foreach name,$(variables),$(eval override $(name) := $$(value $(name))))
 export $(variables)
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -110,7 +111,9 @@ fn speaks(bench: &Bench) -> Result<()> {
     contains(&text(&run(&["rollback"])?.stderr), "that can be taken back: 0")?;
     contains(&text(&run(&["nonsense"])?.stderr), "there is no command `nonsense`")?;
     contains(&text(&run(&["diff"])?.stdout), "nothing differs")?;
-    contains(&text(&run(&["diff", "--drop", "nobody"])?.stderr), "DROP names guest nobody")?;
+    let said: Value = serde_json::from_slice(&run(&["diff", "--json"])?.stdout).context("no JSON")?;
+    equal("what differs", (&said["cells"], &said["base"]), (&serde_json::json!([]), &said["target"]))?;
+    contains(&text(&run(&["diff", "--drop", "nobody"])?.stderr), "--drop names guest nobody")?;
     // Variables of make's command line reach the tool.
     let mut make = Command::new("make");
     make.args(["update", "DROP=nobody"])
@@ -127,10 +130,29 @@ fn speaks(bench: &Bench) -> Result<()> {
     let output = following.stdout.take().context("it has no output")?;
     let found =
         BufReader::new(output).lines().map_while(Result::ok).any(|line| line.contains("service shell is bound"));
-    // It goes on for as long as the system does.
+    // It goes on for as long as the system does, and lets others talk to it meanwhile.
+    let output = run(&["ps"])?;
+    ensure!(output.status.success() && !text(&output.stderr).contains("waiting"), "{}", text(&output.stderr));
+    ensure!(following.try_wait().context("it cannot be waited for")?.is_none(), "`log -f` has ended");
     let _ = following.kill();
     let _ = following.wait();
     ensure!(found, "`log -f` does not show the log");
+
+    // Somebody has the channel and says nothing: who waits for it and gives up has done nothing.
+    let silent = UnixStream::connect(session.socket()).context("the channel does not answer")?;
+    let mut waiting = rooms
+        .tool(&bench.project, &bench.project.root)
+        .args(["ns", "new", "late", "--allow", "core"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start delias")?;
+    let mut said = BufReader::new(waiting.stderr.take().context("it has no errors")?).lines();
+    contains(&said.next().context("who waits is told nothing")??, "another program talks to it")?;
+    let _ = waiting.kill();
+    let _ = waiting.wait();
+    drop(silent);
+    ensure!(run(&["ps"])?.status.success(), "the system does not answer any more");
+    ensure!(!session.run("ns")?.contains("late"), "what was given up is done");
     Ok(())
 }
 

@@ -86,6 +86,7 @@ fn follow(channel: &mut Channel, json: bool) -> Result<ExitCode> {
     let mut shown: Vec<String> = Vec::new();
     loop {
         let all: Vec<String> = channel.run("log --json")?.text.lines().map(str::to_owned).collect();
+        channel.release();
         // What was shown last stands somewhere in the new list, unless more has come than the log keeps.
         let from = shown.last().and_then(|last| all.iter().rposition(|record| record == last)).map_or(0, |at| at + 1);
         for record in &all[from..] {

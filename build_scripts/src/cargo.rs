@@ -45,6 +45,22 @@ pub struct Library {
     pub features: Vec<String>,
 }
 
+impl Library {
+    /// The files that it was compiled from, in the compiler's words: most are relative to the folder in which cargo ran.
+    ///
+    /// # Errors
+    /// The compiler's list cannot be read.
+    pub fn files(&self) -> Result<Vec<String>> {
+        let path = self.dep_info.display();
+        let list = std::fs::read_to_string(&self.dep_info).with_context(|| format!("cannot read {path}"))?;
+        let rule = list.lines().next().and_then(|line| line.split_once(": "));
+        let (_, files) = rule.with_context(|| format!("{path} is no list of files"))?;
+        // A blank in a name has a backslash in front.
+        let files = files.replace("\\ ", "\0");
+        Ok(files.split_whitespace().map(|file| file.replace('\0', " ")).collect())
+    }
+}
+
 /// What one build left.
 #[derive(Debug)]
 pub struct Artifacts {
@@ -71,6 +87,11 @@ pub struct Message {
     /// Libraries that a build script wants to be linked, and where it writes to.
     linked_libs: Option<Vec<String>>,
     out_dir: Option<PathBuf>,
+    /// What else it sets for the crate.
+    #[serde(default)]
+    cfgs: Vec<String>,
+    #[serde(default)]
+    env: Vec<(String, String)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,6 +104,17 @@ struct Diagnostic {
 #[derive(Debug, Deserialize)]
 struct Code {
     code: String,
+}
+
+/// What a build script leaves for its crate.
+#[derive(Clone, Copy)]
+pub struct Script<'m> {
+    /// Where it has written.
+    pub out: &'m Path,
+    /// What `cfg` knows besides.
+    pub cfgs: &'m [String],
+    /// What `env!` knows besides.
+    pub env: &'m [(String, String)],
 }
 
 /// "Can't find crate", in the compiler's list of errors.
@@ -111,6 +143,20 @@ impl Message {
             };
             format!("{} needs `std`, which no cell has: {way}", who())
         })
+    }
+
+    /// The macro that it is about, as the compiler loads it, with its package's id.
+    pub fn macros(&self) -> Option<(&str, &Path)> {
+        self.target.as_ref().filter(|target| target.is_macro())?;
+        let mut files = self.filenames.iter().flatten();
+        let file = files.find(|file| file.extension().is_some_and(|extension| extension == "so"))?;
+        Some((self.package_id.as_deref()?, file))
+    }
+
+    /// What a build script has set, with its package's id.
+    pub fn script(&self) -> Option<(&str, Script<'_>)> {
+        let out = self.out_dir.as_deref().filter(|out| is_ours(out))?;
+        Some((self.package_id.as_deref()?, Script { out, cfgs: &self.cfgs, env: &self.env }))
     }
 
     /// The crate of our target that it is about, if it is about one; `own` says whose is ours, by its package id.
@@ -168,6 +214,11 @@ impl Target {
     /// A library that other crates link.
     pub fn is_library(&self) -> bool {
         self.kind.iter().any(|kind| kind == "lib" || kind == "rlib")
+    }
+
+    /// A macro that runs in the compiler.
+    pub fn is_macro(&self) -> bool {
+        self.kind.iter().any(|kind| kind == "proc-macro")
     }
 
     /// The name as rustc knows it.
@@ -380,7 +431,7 @@ fn sort_artifacts(project: &Project, messages: Vec<Message>) -> Result<Artifacts
         let Some(target) = message.target else { continue };
         if target.name == BOOT_PROGRAM && target.kind == ["bin"] {
             boot_program = message.executable;
-        } else if target.kind == ["proc-macro"] {
+        } else if target.is_macro() {
             macros.extend(
                 message
                     .filenames

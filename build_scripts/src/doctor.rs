@@ -73,7 +73,8 @@ fn matching(sdk: &Sdk, socket: &Path) -> Result<String, String> {
         Channel::connect(socket).and_then(|mut channel| channel.state()).map_err(|error| format!("{error:#}"))?;
     let base = hex(state.base_id);
     match base == sdk.description.id {
-        true => Ok(format!("one of this image runs, with {} guests", state.guests.len())),
+        true if state.guests.is_empty() => Ok("one of this image runs, without guests".to_owned()),
+        true => Ok(format!("one of this image runs, with {}", state.guests.join(", "))),
         false => Err(format!(
             "{} runs, so what this SDK builds does not fit it; use the SDK of that image (`make sdk` in its tree)",
             &base[..16]

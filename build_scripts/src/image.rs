@@ -247,11 +247,7 @@ fn strip(project: &Project, artifacts: &Artifacts) -> Result<()> {
 
 /// What a crate was compiled from, as one number: the contents of the files in the compiler's list.
 fn source(project: &Project, library: &Library) -> Option<String> {
-    let list = fs::read_to_string(&library.dep_info).ok()?;
-    let (_, files) = list.lines().next()?.split_once(": ")?;
-    // A blank in a name has a backslash in front.
-    let files = files.replace("\\ ", "\0");
-    let mut files: Vec<String> = files.split_whitespace().map(|file| file.replace('\0', " ")).collect();
+    let mut files = library.files().ok()?;
     files.sort();
     let mut hasher = blake3::Hasher::new();
     for file in files {

@@ -34,6 +34,9 @@ pub fn difference(project: &Project, channel: &mut Channel, target: &Image, wish
     let running = hex(state.base_id);
     let wishes = wishes.with_variables(&state)?;
     if running == target.id && wishes.drop.is_empty() {
+        if !wishes.pin.is_empty() {
+            eprintln!("delias: the base stays as it is, so nothing needs to be kept for {}", wishes.pin.join(", "));
+        }
         return Ok(None);
     }
     let new =
@@ -109,6 +112,7 @@ fn short(id: &str) -> &str {
 /// The tree does not build, or the system does not take the offer; then it runs on as it is.
 pub fn run(project: &Project, wishes: &Wishes, apply: bool) -> Result<ExitCode> {
     let mut channel = connect(project)?;
+    channel.release();
     let image = image::build(project)?;
     offer(project, &mut channel, &image, wishes, apply)
 }
@@ -119,9 +123,16 @@ pub fn run(project: &Project, wishes: &Wishes, apply: bool) -> Result<ExitCode> 
 /// The tree does not build, no system runs, or a guest cannot be carried along.
 pub fn show(project: &Project, wishes: &Wishes, json: bool, output: Option<&Path>) -> Result<ExitCode> {
     let mut channel = connect(project)?;
+    channel.release();
     let image = image::build(project)?;
     match difference(project, &mut channel, &image, wishes)? {
         Some(bundle) => diff::show(&bundle, json, output),
+        // For scripts and files it is a difference like any other.
+        None if json || output.is_some() => {
+            let folder = builds::find(project, &image.id).context("the build that runs was not kept")?;
+            let id = channel.state()?.running_id;
+            diff::show(&Bundle { base_id: id, target_id: id, ..diff::between(&folder, &folder)? }, json, output)
+        }
         None => {
             println!("nothing differs: {} runs", short(&image.id));
             Ok(ExitCode::SUCCESS)

@@ -3,9 +3,11 @@
 use super::{Outside, append};
 use crate::bench::{Bench, contains, equal};
 use anyhow::{Context, Result, ensure};
+use delias::project::Toolchain;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Each kind of guest builds as it comes; what the image has of crates is the image's, another travels along; what a cell cannot
 /// be is refused by name.
@@ -63,6 +65,26 @@ pub fn builds(bench: &Bench) -> Result<()> {
     let cells: BTreeSet<&str> = built.lines().filter_map(|line| line.split(' ').next()).collect();
     equal("its cells", cells, BTreeSet::from(["itoa", "my_app"]))?;
 
+    // What it has locked of another version that fits becomes the image's.
+    let lock = app.join("Cargo.lock");
+    fs::remove_file(&lock).context("there is no lock")?;
+    for (wish, locked) in [("log = \"=0.4.20\"\n", true), ("log = \"0.4\"\n", false)] {
+        fs::write(&manifest, before.0.clone() + wish).context("cannot write the manifest")?;
+        if locked {
+            let toolchain = Toolchain::find(&bench.project)?;
+            let status = Command::new(&toolchain.cargo).args(["-q", "generate-lockfile"]).current_dir(&app).status();
+            ensure!(status.context("cannot start cargo")?.success(), "cargo cannot lock");
+            continue;
+        }
+        fs::write(
+            &source,
+            before.1.clone() + "\n/// A level.\npub fn level() -> log::LevelFilter {\n    log::max_level()\n}\n",
+        )
+        .context("cannot write the source")?;
+        let built = outside.succeeds(&app, &["build"])?;
+        ensure!(!built.contains("log "), "log is not the image's: {built}");
+    }
+
     for (name, lines, script) in [
         ("wrapped", "build = \"build.rs\"\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=z\");\n}\n"),
         ("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n"),
@@ -104,6 +126,12 @@ pub fn builds(bench: &Bench) -> Result<()> {
             "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n",
             "delias_nowhere",
         ),
+        (
+            "",
+            "\n/// A text.\npub const TEXT: &str = include_str!(\"../../my_service/src/lib.rs\");\n",
+            "my_service/src/lib.rs, which lies outside of the guest's folder",
+        ),
+        ("log = \"=0.4.20\"\n", "", "ask for that of the image"),
         ("", "\nfn wrong() -> u64 {\n    \"text\"\n}\n", "the guest does not compile"),
     ] {
         fs::write(&manifest, before.0.clone() + more).context("cannot write the manifest")?;

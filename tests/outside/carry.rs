@@ -3,10 +3,11 @@
 use super::{Outside, append};
 use crate::bench::{Bench, cell_names, contains, equal, nothing_old};
 use crate::workbench::Workbench;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use delias::qemu::Machine;
 use delias::session::Session;
 use serde_json::json;
+use std::fs;
 
 /// From an empty folder with the SDK alone: an app with a dependency, a service with a state entry and a scheduler are pushed,
 /// updated, taken back and unloaded under load; then the base is updated under all three.
@@ -29,6 +30,12 @@ pub fn three(bench: &Bench) -> Result<()> {
         &work.join("hey/src/lib.rs"),
         "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n",
     )?;
+    // Its build script leaves a mark wherever it may, and notes what it sees.
+    let (mark, target) = (work.join("mark"), "target/x86_64-unknown-delias/release/build");
+    let script = format!(
+        "use std::io::Write;\nfn main() {{\n    let mark = std::path::Path::new({mark:?});\n    let seen = std::env::var(\"OUT_DIR\").unwrap() + \"/seen\";\n    std::fs::write(seen, mark.parent().unwrap().exists().to_string()).unwrap();\n    if let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(mark) {{\n        writeln!(file, \"here\").unwrap();\n    }}\n}}\n"
+    );
+    fs::write(work.join("hey/build.rs"), script).context("cannot write a file")?;
     for (name, run) in [("hey", ""), ("ticker", "20"), ("fair", "")] {
         outside.succeeds(&work.join(name), &["push", "--run", run])?;
     }
@@ -49,6 +56,11 @@ pub fn three(bench: &Bench) -> Result<()> {
     equal("the id", &session.json("cells --json")?["running_id"], &newer)?;
     contains(&session.run("sched")?, "fair             fair             decides")?;
 
+    // The same source gives the same objects, from whatever crates.
+    let said = outside.run_tool(&tool, &root, &["diff", "--drop", "fair"], &[])?;
+    ensure!(said.succeeded, "{}{}", said.out, said.errors);
+    contains(&said.out, "1 cell")?;
+    let marks = fs::read_to_string(&mark).context("the build script did not run")?;
     workbench.begin();
     let text = workbench.read(CONSOLE)?;
     workbench.write(CONSOLE, &format!("{text}\n/// More.\n#[inline(never)]\npub fn more() -> u64 {{\n    7\n}}\n"))?;
@@ -56,6 +68,12 @@ pub fn three(bench: &Bench) -> Result<()> {
     workbench.undo()?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     contains(&said.out, "applied")?;
+    // Of a guest that comes out of the system nothing runs outside of a sandbox.
+    equal("marks of the build script", fs::read_to_string(&mark).context("there is no mark")?, marks)?;
+    let scripts = fs::read_dir(root.join("build/guests/hey/guest").join(target)).context("hey was not built")?;
+    let seen: Vec<String> =
+        scripts.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("out/seen")).ok()).collect();
+    ensure!(!seen.is_empty() && seen.iter().all(|seen| seen == "false"), "the build script saw {seen:?}");
     equal("the guests", &session.json("cells --json")?["guests"], &json!(["fair", "hey", "ticker"]))?;
     contains(&session.run("sched")?, "fair             fair             decides")?;
     contains(&session.run("services")?, "ticker           ticker           bound; 20")?;
@@ -105,27 +123,27 @@ pub fn carried(bench: &Bench) -> Result<()> {
 
     // A guest of the new base, which does not compile against the next one.
     outside.renew(&workbench.project)?;
-    let caller = work.join("caller");
-    outside.succeeds(&work, &["new", "caller"])?;
+    let caller = work.join("patron");
+    outside.succeeds(&work, &["new", "patron"])?;
     append(&caller.join("src/lib.rs"), "\n/// Calls.\npub fn call() -> u64 {\n    console::more()\n}\n")?;
     outside.succeeds(&caller, &["push"])?;
     let before = session.json("cells --json")?;
-    equal("the guests", &before["guests"], &json!(["caller", "visitor"]))?;
+    equal("the guests", &before["guests"], &json!(["patron", "visitor"]))?;
     workbench.undo()?;
     let said = offer(&outside, &[])?;
     ensure!(!said.succeeded, "a guest that does not build is passed over: {}", said.out);
-    contains(&said.errors, "guest caller cannot be carried along, and nothing was changed")?;
+    contains(&said.errors, "guest patron cannot be carried along, and nothing was changed")?;
     equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
     contains(&offer(&outside, &[("DROP", "nobody")])?.errors, "DROP names guest nobody, which is not there")?;
     contains(&offer(&outside, &[("PIN", "nobody")])?.errors, "PIN names guest nobody, which is not there")?;
 
     // What it uses of the base can be kept for it, over several updates.
-    let said = offer(&outside, &[("PIN", "caller")])?;
+    let said = offer(&outside, &[("PIN", "patron")])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     let pinned = session.json("cells --json")?;
     equal("the guests", &pinned["guests"], &before["guests"])?;
-    ensure!(cell_names(&pinned).contains(&"caller::console".to_owned()), "the old console is not kept");
-    contains(&session.run("run caller you")?, "Hello, you.")?;
+    ensure!(cell_names(&pinned).contains(&"patron::console".to_owned()), "the old console is not kept");
+    contains(&session.run("run patron you")?, "Hello, you.")?;
     ensure!(session.succeeds("reseat --all")?, "reseat --all fails: {}", session.transcript());
     workbench.begin();
     let text = workbench.read(CONSOLE)?;
@@ -133,14 +151,14 @@ pub fn carried(bench: &Bench) -> Result<()> {
         .write(CONSOLE, &format!("{text}\n/// Other.\n#[inline(never)]\npub fn other() -> u64 {{\n    8\n}}\n"))?;
     let said = offer(&outside, &[])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
-    contains(&said.errors, "keeping for guest caller")?;
-    contains(&session.run("run caller you")?, "Hello, you.")?;
+    contains(&said.errors, "keeping for guest patron")?;
+    contains(&session.run("run patron you")?, "Hello, you.")?;
     contains(&session.run("run visitor you")?, "Hello, you.")?;
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     workbench.undo()?;
     contains(&session.run("rollback 2")?, "2 updates taken back")?;
     equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
-    let said = offer(&outside, &[("DROP", "caller")])?;
+    let said = offer(&outside, &[("DROP", "patron")])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);
     equal("the guests", &session.json("cells --json")?["guests"], &json!(["visitor"]))?;
     contains(&session.run("run visitor you")?, "Hello, you.")?;

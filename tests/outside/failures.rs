@@ -1,7 +1,7 @@
 //! Guests that do wrong.
 
 use super::Outside;
-use crate::bench::{Bench, contains, equal, nothing_old};
+use crate::bench::{Bench, contains, equal, nothing_old, soon};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 
@@ -36,7 +36,8 @@ pub fn failures(bench: &Bench) -> Result<()> {
     )
     .context("cannot write the source")?;
     contains(&outside.succeeds(&ticker, &["push", "--run", "5"])?, "is started")?;
-    contains(&session.run("services stop ticker")?, "not like this")?;
+    contains(&session.run("services stop ticker")?, "not like this (in cell ticker, function delias_revoke_ticker")?;
+    contains(&session.run("services")?, "ticker           ticker           bound; 5")?;
     fs::write(&source, &text).context("cannot write the source")?;
     outside.succeeds(&ticker, &["push"])?;
     ensure!(session.succeeds("services stop ticker")?, "a service cannot be ended any more: {}", session.transcript());
@@ -77,6 +78,17 @@ pub fn failures(bench: &Bench) -> Result<()> {
     contains(&outside.succeeds(&fair, &["push", "--run", ""])?, "fair decides now")?;
     contains(&session.run("sched use round_robin")?, "round_robin decides now")?;
     contains(&session.run("unload fair")?, "1 cell unloaded")?;
+
+    // One that fails later, as it decides, is taken back, and the one of the base decides again.
+    fs::write(&source, text.replace("    fn pick(&self, cpu: u32) -> Option<TaskRef> {", "    fn pick(&self, cpu: u32) -> Option<TaskRef> {\n        if cpu == 0 {\n            panic!(\"not now\");\n        }"))
+        .context("cannot write the source")?;
+    let before = session.json("cells --json")?["running_id"].clone();
+    outside.run(&fair, &["push", "--run", ""])?;
+    soon("the policy is taken back", || Ok(session.json("cells --json")?["running_id"] == before))?;
+    contains(&session.run("sched")?, "round_robin      round_robin      decides")?;
+    contains(&session.run("updates")?, "not now")?;
+    let told = session.run("log")?.matches("could not be taken back").count();
+    ensure!(told < 20, "{told} attempts to take it back have failed");
 
     // Words go to an app as they are written.
     outside.succeeds(&work, &["new", "greeter"])?;

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-/// A symbol's path: demangled, without hashes, numbers of impls, and what the optimiser appended.
+/// A symbol's path: demangled, without hashes, numbers of impls, and what was appended behind a dot, which no mangled name has.
 pub fn path(symbol: &str) -> String {
+    let symbol = if symbol.starts_with("_R") { symbol.split('.').next().unwrap_or(symbol) } else { symbol };
     format!("{:#}", rustc_demangle::demangle(symbol))
 }
 
@@ -161,6 +162,7 @@ mod tests {
         let (first, third) = ("_RNvXs_Cs1_1aNtB4_1ANtB4_3Tr21s", "_RNvXs2_Cs1_1aNtB5_1ANtB5_3Tr21s");
         assert_eq!(path(first), "<a::A as a::Tr2>::s");
         assert_eq!(path(first), path(third));
+        assert_eq!(path(first), path(&format!("{first}.greeter")));
         assert_eq!(type_path("a::{impl#0}::f::{closure_env#1}"), "a::f::{closure_env#1}");
         assert_eq!(type_path("X<a::{impl#12}::f::T, b::{impl#3}::U>"), "X<a::f::T, b::U>");
         assert_eq!(type_path("delias_event"), "delias_event");

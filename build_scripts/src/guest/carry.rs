@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Wishes {
     /// Unload this guest in the same update; the variable DROP names some
-    #[arg(long, value_name = "GUEST")]
+    #[arg(long, value_name = "GUEST", value_delimiter = ',')]
     pub drop: Vec<String>,
     /// Keep for this guest what it uses of the base as it is; the variable PIN names some
-    #[arg(long, value_name = "GUEST")]
+    #[arg(long, value_name = "GUEST", value_delimiter = ',')]
     pub pin: Vec<String>,
 }
 
@@ -31,17 +31,22 @@ impl Wishes {
     /// # Errors
     /// There is no such guest.
     pub fn with_variables(&self, state: &wire::State) -> Result<Wishes> {
-        let names = |variable: &str, given: &[String]| -> Result<Vec<String>> {
+        let names = |variable: &str, option: &str, given: &[String]| -> Result<Vec<String>> {
             let text = qemu::variable(variable).unwrap_or_default();
             let more = text.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned);
             let names: Vec<String> = given.iter().cloned().chain(more).collect();
             if let Some(unknown) = names.iter().find(|name| !state.guests.contains(name)) {
                 let there = if state.guests.is_empty() { "none".to_owned() } else { state.guests.join(", ") };
-                bail!("{variable} names guest {unknown}, which is not there; there are: {there}");
+                let by = if given.contains(unknown) { option } else { variable };
+                bail!("{by} names guest {unknown}, which is not there; there are: {there}");
             }
             Ok(names)
         };
-        Ok(Wishes { drop: names("DROP", &self.drop)?, pin: names("PIN", &self.pin)? })
+        let wishes = Wishes { drop: names("DROP", "--drop", &self.drop)?, pin: names("PIN", "--pin", &self.pin)? };
+        if let Some(both) = wishes.pin.iter().find(|name| wishes.drop.contains(name)) {
+            bail!("guest {both} is to be dropped and to be pinned; one of them can be");
+        }
+        Ok(wishes)
     }
 }
 
@@ -64,8 +69,10 @@ pub fn carry(
     after.take_namespaces(&before)?;
     let base = World::of(folder)?;
     let sdk = Sdk::open(&sdk::unpacked(project, image)?)?;
+    let mut left: Vec<(&str, anyhow::Error)> = Vec::new();
     for name in state.guests.iter().filter(|name| !wishes.drop.contains(name)) {
         let bytes = channel.source(name)?;
+        channel.release();
         let guest = source::unpack(&bytes, &project.build("guests").join(name))?;
         let place = Place {
             namespace: before.namespace_of(name).map(str::to_owned),
@@ -90,14 +97,22 @@ pub fn carry(
                 Ok(built) => (built, guest.objects(&place)),
                 // Somebody has decided that before.
                 Err(_) if before.guest(name).is_some_and(|guest| guest.pinned) => pin()?,
+                // The others are looked at first, so that all are known at once.
                 Err(error) => {
-                    return Err(error.context(format!(
-                        "guest {name} cannot be carried along, and nothing was changed; `make update PIN={name}` keeps for it what it uses of the base, `make update DROP={name}` unloads it in the same update"
-                    )));
+                    left.push((name, error));
+                    continue;
                 }
             }
         };
         after = after.with(&built, &objects, bytes)?;
+    }
+    if !left.is_empty() {
+        let names: Vec<&str> = left.iter().map(|(name, _)| *name).collect();
+        let (all, list) = (names.join(","), names.join(", "));
+        let whys: String = left.iter().map(|(name, why)| format!("\n{name}: {why:#}")).collect();
+        bail!(
+            "guest {list} cannot be carried along, and nothing was changed; `make update PIN={all}` keeps for it what it uses of the base, `make update DROP={all}` unloads it in the same update{whys}"
+        );
     }
     after.take_services(&before);
     Ok((before, after))

@@ -1,6 +1,7 @@
 //! `delias new`: a small crate that works, to begin with.
 
-use super::build::{describe, is_free};
+use super::build::is_free;
+use super::packages::describe;
 use super::{Guest, LINK, check_name, editor};
 use crate::sdk::Sdk;
 use anyhow::{Context, Result, bail};
@@ -61,7 +62,7 @@ pub fn create(sdk: &Sdk, parent: &Path, name: &str, kind: Kind) -> Result<Guest>
     write("Cargo.toml", &manifest)?;
     write("src/lib.rs", &source.replace("NAME", name))?;
     write(".gitignore", &format!("/target\n/{LINK}\n/{}\n", editor::FILE))?;
-    let guest = Guest { folder };
+    let guest = Guest { folder, crates: None };
     guest.link(sdk)?;
     describe(&guest, sdk)?;
     Ok(guest)

@@ -3,10 +3,10 @@
 //! From the manifest it would find neither target nor features, and would compile the image's crates by itself. Here it gets the crates
 //! as the image has them, with the macros that they use, and `delias build` for the compiler's messages.
 
-use super::Guest;
-use super::build::{Metadata, Package};
+use super::command::Cargo;
+use super::packages::{Metadata, Package};
+use crate::cargo::Message;
 use crate::project::{Toolchain, replace};
-use crate::sdk::Sdk;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -54,11 +54,13 @@ fn cfg(features: &[String], tests: bool) -> Vec<String> {
     features.chain(target.map(str::to_owned)).chain(tests.then(|| "delias_test".to_owned())).collect()
 }
 
-/// Writes the file, if something of it has changed.
+/// Writes the file, if something of it has changed. What macros and build scripts there are is taken from what cargo has said of
+/// a build, if there was one.
 ///
 /// # Errors
 /// The SDK cannot be read, or the file not be written.
-pub(super) fn describe(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, metadata: &Metadata) -> Result<()> {
+pub(super) fn describe(cargo: &Cargo<'_>, metadata: &Metadata, said: &[Message]) -> Result<()> {
+    let Cargo { guest, sdk, toolchain, .. } = cargo;
     let mut crates = Crates::default();
     let macros = sdk.macros()?;
     for (name, path) in &macros {
@@ -83,13 +85,36 @@ pub(super) fn describe(guest: &Guest, sdk: &Sdk, toolchain: &Toolchain, metadata
     let is_image = |package: &&Package| package.manifest_path.starts_with(guest.folder.join(super::LINK));
     let theirs: Vec<&Package> = metadata.packages.iter().filter(|package| !is_image(package)).collect();
     for package in &theirs {
-        let Some(target) = package.targets.iter().find(|target| target.is_library()) else { continue };
+        let Some(target) = package.targets.iter().find(|target| target.is_library() || target.is_macro()) else {
+            continue;
+        };
         let features = metadata.resolve.node(&package.id).map(|node| node.features.clone()).unwrap_or_default();
-        crates.add(&package.id, json!({
+        let mut described = json!({
             "display_name": target.crate_name(), "root_module": target.src_path, "edition": target.edition, "deps": [], "cfg": cfg(&features, package.id == own),
             "is_workspace_member": package.id == own, "version": package.version,
             "build": { "label": package.name, "build_file": package.manifest_path, "target_kind": "lib" },
-        }));
+        });
+        if target.is_macro() {
+            described["is_proc_macro"] = true.into();
+            let file = said.iter().filter_map(Message::macros).find(|(id, _)| *id == package.id);
+            described["proc_macro_dylib_path"] = json!(file.map(|(_, file)| file));
+        }
+        if let Some((_, script)) = said.iter().filter_map(Message::script).find(|(id, _)| *id == package.id) {
+            let cfg = described["cfg"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned()
+                .chain(script.cfgs.iter().map(|cfg| cfg.as_str().into()));
+            described["cfg"] = cfg.collect();
+            let out = ("OUT_DIR".to_owned(), json!(script.out));
+            described["env"] = std::iter::once(out)
+                .chain(script.env.iter().map(|(name, value)| (name.clone(), json!(value))))
+                .collect();
+            let folder = target.src_path.parent();
+            described["source"] = json!({ "include_dirs": [folder, script.out], "exclude_dirs": [] });
+        }
+        crates.add(&package.id, described);
     }
     for package in &theirs {
         let Some(node) = metadata.resolve.node(&package.id) else { continue };

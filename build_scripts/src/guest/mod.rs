@@ -9,8 +9,10 @@
 
 mod build;
 mod carry;
+mod command;
 mod create;
 pub mod editor;
+mod packages;
 mod pin;
 mod push;
 mod source;
@@ -19,6 +21,7 @@ pub mod world;
 
 pub use build::{Built, Place, build, diagnose};
 pub use carry::{Wishes, allow, carry};
+pub use command::SANDBOX;
 pub use create::{Kind, create};
 pub use push::{Push, push};
 pub use test::test;
@@ -36,6 +39,8 @@ pub const LINK: &str = ".delias";
 pub struct Guest {
     /// Absolute path.
     pub folder: PathBuf,
+    /// The crates that it is built of, where they came with it out of a running system; else they are crates.io's.
+    pub crates: Option<PathBuf>,
 }
 
 impl Guest {
@@ -46,7 +51,7 @@ impl Guest {
     pub fn find() -> Result<Guest> {
         let here = std::env::current_dir().context("the current folder cannot be told")?;
         match here.ancestors().find(|folder| folder.join("Cargo.toml").is_file()) {
-            Some(folder) => Ok(Guest { folder: folder.to_path_buf() }),
+            Some(folder) => Ok(Guest { folder: folder.to_path_buf(), crates: None }),
             None => bail!("{} lies in no crate: `delias new NAME` makes one", here.display()),
         }
     }
@@ -56,7 +61,7 @@ impl Guest {
     /// # Errors
     /// It cannot be told, or cannot be a cell's.
     pub fn name(&self, sdk: &Sdk) -> Result<String> {
-        build::name(self, sdk)
+        packages::name(self, sdk)
     }
 
     /// Where its objects are put that are built for a place.
@@ -85,10 +90,12 @@ impl Guest {
 }
 
 /// Names that mean something else in Rust.
-const TAKEN: [&str; 41] = [
-    "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false", "fn",
-    "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "self",
-    "static", "std", "struct", "super", "test", "trait", "true", "type", "unsafe", "use", "where", "while", "yield",
+const TAKEN: [&str; 54] = [
+    "abstract", "become", "box", "do", "final", "macro", "override", "priv", "try", "typeof", "union", "unsized",
+    "virtual", "as", "async", "await", "break", "const", "continue", "crate", "dyn", "else", "enum", "extern", "false",
+    "fn", "for", "gen", "if", "impl", "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return",
+    "self", "static", "std", "struct", "super", "test", "trait", "true", "type", "unsafe", "use", "where", "while",
+    "yield",
 ];
 
 /// Whether a name can be a crate's: letters, digits and underscores, a letter first.

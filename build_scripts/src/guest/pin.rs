@@ -82,7 +82,7 @@ pub fn pin(before: &World, target: &World, name: &str, folder: &Path) -> Result<
         replace(&folder.join(format!("{new}.o")), &bytes)?;
         cells.push(CellObject::new(new, running.version.clone(), running.own, bytes));
     }
-    Ok(Built { name: name.to_owned(), cells, namespace: None, replaces: false, pinned: true })
+    Ok(Built { name: name.to_owned(), cells, namespace: None, replaces: false, pinned: true, crates: Vec::new() })
 }
 
 /// Cells of the base that stay, and the symbols that they define.

@@ -44,6 +44,7 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
         base.get(..16).unwrap_or(&base)
     );
     let before = World::running(&sdk.path("image"), &mut channel)?;
+    channel.release();
     let name = guest.name(sdk)?;
     if let Some(cell) = how.replace.as_ref().filter(|cell| **cell != name) {
         bail!(
@@ -65,7 +66,7 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
     let built = super::build(guest, sdk, &place)?;
     let start = how.run.as_ref().map(|words| start(&built, words)).transpose()?;
     let objects = guest.objects(&place);
-    let after = before.with(&built, &objects, source::pack(guest)?)?;
+    let after = before.with(&built, &objects, source::pack(guest, &built.crates)?)?;
     if after.manifest.image_id == before.manifest.image_id {
         println!("nothing differs: {} runs as it is", built.name);
     } else {
@@ -79,6 +80,9 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
         }
         // The next difference starts from there, whatever becomes of this tool meanwhile.
         after.keep()?;
+        if let Some(waiting) = channel.state()?.offered {
+            println!("what was offered before, to {}, makes way; `make update` offers it anew", &hex(waiting)[..16]);
+        }
         channel.offer(&bundle.write()?)?;
         let ran = channel.run("update --yes")?;
         if ran.status != 0 {

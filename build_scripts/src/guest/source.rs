@@ -3,60 +3,66 @@
 
 use super::{Guest, LINK, editor};
 use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The most bytes that the system is given to keep.
-const MOST: usize = 1 << 20;
+const MOST: usize = 4 << 20;
+/// The folders of the archive.
+const GUEST: &str = "guest";
+const CRATES: &str = "crates";
 
-/// Packs a guest's folder, without what was built in it.
+/// Packs a guest's folder, without what was built in it, and the crates that it was built of.
 ///
 /// # Errors
 /// tar cannot be run, or it is too large.
-pub fn pack(guest: &Guest) -> Result<Vec<u8>> {
-    let link = format!("./{LINK}");
+pub fn pack(guest: &Guest, crates: &[PathBuf]) -> Result<Vec<u8>> {
+    let mut command = Command::new("tar");
     // Sorted and without times, so that the same folder gives the same bytes.
-    let output = Command::new("tar")
-        .args([
-            "--sort=name",
-            "--mtime=@0",
-            "--owner=0",
-            "--group=0",
-            "--numeric-owner",
-            "--exclude=./target",
-            "--exclude=./.git",
-        ])
-        .args(["--exclude", &format!("./{}", editor::FILE), "--exclude", &link, "-cf", "-", "-C"])
-        .arg(&guest.folder)
-        .arg(".")
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start tar")?;
+    command.args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--transform"]);
+    command.arg(format!("flags=r;s,^[^.],{CRATES}/&,;s,^\\.,{GUEST},"));
+    for left_out in ["target", ".git", editor::FILE, LINK] {
+        command.arg(format!("--exclude=./{left_out}"));
+    }
+    command.args(["-cf", "-", "-C"]).arg(&guest.folder).arg(".");
+    for folder in crates {
+        let (parent, name) = (folder.parent().context("a crate lies nowhere")?, folder.file_name().unwrap_or_default());
+        command.arg("-C").arg(parent).arg(name);
+    }
+    let output = command.stderr(Stdio::inherit()).output().context("cannot start tar")?;
     ensure!(output.status.success(), "tar cannot pack {}", guest.folder.display());
     let packed = filtered(&["gzip", "-9", "-n"], &output.stdout)?;
     ensure!(
         packed.len() <= MOST,
-        "the sources in {} take {} bytes packed, at most {MOST} stay in the system",
+        "the sources in {}, with {} crates from elsewhere, take {} bytes packed, at most {MOST} stay in the system",
         guest.folder.display(),
+        crates.len(),
         packed.len()
     );
     Ok(packed)
 }
 
-/// Unpacks a guest's folder; what was built in it before stays.
+/// Unpacks a guest and its crates into a folder; what was built there before stays.
 ///
 /// # Errors
 /// The archive is damaged, or a file cannot be written.
 pub fn unpack(bytes: &[u8], folder: &Path) -> Result<Guest> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten() {
-        let path = entry.path();
-        if entry.file_name() != "target" {
-            let removed =
-                if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| format!("cannot remove {}", path.display()))?;
+    let (own, crates) = (folder.join(GUEST), folder.join(CRATES));
+    for folder in [&own, &crates] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?.flatten() {
+            let path = entry.path();
+            if entry.file_name() != "target" {
+                let removed = if path.is_dir() && !path.is_symlink() {
+                    fs::remove_dir_all(&path)
+                } else {
+                    fs::remove_file(&path)
+                };
+                removed.with_context(|| format!("cannot remove {}", path.display()))?;
+            }
         }
     }
     let archive = filtered(&["gzip", "-d"], bytes)?;
@@ -64,7 +70,40 @@ pub fn unpack(bytes: &[u8], folder: &Path) -> Result<Guest> {
     // What comes now is new to cargo, however old it is.
     archive.set_preserve_mtime(false);
     archive.unpack(folder).with_context(|| format!("cannot unpack a guest into {}", folder.display()))?;
-    Ok(Guest { folder: folder.to_path_buf() })
+    ensure!(own.join("Cargo.toml").is_file(), "the archive of a guest's sources has no {GUEST}/Cargo.toml");
+    vouch(&own, &crates)?;
+    Ok(Guest { folder: own, crates: Some(crates) })
+}
+
+/// The part of `Cargo.lock` that is read here.
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    package: Vec<Locked>,
+}
+
+#[derive(Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    checksum: Option<String>,
+}
+
+/// Writes into each crate's folder what cargo wants to find in one that it has not unpacked itself: the checksum that the guest's
+/// lock has (Cargo Book, "Source Replacement").
+fn vouch(guest: &Path, crates: &Path) -> Result<()> {
+    let path = guest.join("Cargo.lock");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lock: Lock = toml::from_str(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
+    for entry in fs::read_dir(crates).with_context(|| format!("cannot list {}", crates.display()))?.flatten() {
+        let folder = entry.file_name();
+        let is_it = |locked: &&Locked| *folder == *format!("{}-{}", locked.name, locked.version);
+        let checksum = lock.package.iter().find(is_it).and_then(|locked| locked.checksum.as_ref());
+        let text = serde_json::json!({ "files": {}, "package": checksum }).to_string();
+        let path = entry.path().join(".cargo-checksum.json");
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn filtered(command: &[&str], bytes: &[u8]) -> Result<Vec<u8>> {

@@ -23,6 +23,11 @@ pub const STACKS: u64 = 0xffff_9000_0000_0000;
 pub const STACK_SLOT: u64 = 128 << 10;
 /// Slots there are; the first [`CPUS`] are event stacks, by CPU number.
 pub const STACK_SLOTS: u64 = 4096;
+
+/// Whether an address lies in the area of stacks.
+pub const fn is_stack(address: u64) -> bool {
+    address.wrapping_sub(STACKS) < STACK_SLOTS * STACK_SLOT
+}
 /// CPUs the layout has room for.
 pub const CPUS: u64 = 64;
 /// Device memory.

@@ -2,6 +2,7 @@
 
 use crate::world::World;
 use alloc::{format, string::String};
+use core::fmt;
 use linker::CellId;
 use unwind::{Caught, Failure};
 
@@ -17,6 +18,12 @@ pub struct Named {
     pub function: String,
     /// Offset in the function, in bytes; without one, in the copy.
     pub offset: u64,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in cell {}, function {}, offset {:#x}", self.cell, self.function, self.offset)
+    }
 }
 
 /// The path of a mangled symbol, without hashes.
@@ -60,6 +67,11 @@ impl World {
         });
         let mut named = named.filter(|named| !panic || !MACHINERY.contains(&named.cell));
         named.next()
+    }
+
+    /// The same in words, for the middle of a sentence.
+    pub fn place_of(&self, caught: &Caught) -> String {
+        self.name_failure(caught).map_or_else(|| String::from("outside of every cell"), |named| format!("{named}"))
     }
 
     /// Functions whose path is `path` or ends with it, with their addresses: at most `most`.

@@ -193,6 +193,17 @@ pub enum Error {
     /// The state is not there.
     #[error("the state of updates: {0}")]
     State(#[from] state_db::Error),
+    /// A namespace's cells are named after it.
+    #[error("there is a cell {0}: a namespace of that name would have cells that seem to be its")]
+    IsCell(String),
+    /// The policy that is to decide again does not.
+    #[error("{why} (policy {name} was to decide again)")]
+    Policy {
+        /// Its name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// Somebody else updates.
     #[error("another update is under way")]
     Busy,

@@ -125,8 +125,16 @@ pub fn make_namespace(name: &str, allows: &[&str]) -> Result<(), Error> {
         {
             return Err(Error::Unknown(owned(unknown)));
         }
-        let allows = allows.iter().map(|&allowed| owned(allowed)).collect();
-        Ok(next.namespaces.add(Namespace { name: owned(name), cells: Vec::new(), allows, made: true })?)
+        if world.graph.find(name).is_some() {
+            return Err(Error::IsCell(owned(name)));
+        }
+        let mut once: Vec<String> = Vec::new();
+        for allowed in allows {
+            if !once.iter().any(|known| known == allowed) {
+                once.push(owned(allowed));
+            }
+        }
+        Ok(next.namespaces.add(Namespace { name: owned(name), cells: Vec::new(), allows: once, made: true })?)
     })
     .map(drop)
 }

@@ -8,7 +8,7 @@
 use crate::{
     apply::take_back,
     error::Error,
-    history::Outcome,
+    history::{Applied, Outcome},
     store::{owned, try_take},
 };
 use alloc::{
@@ -28,6 +28,8 @@ use unwind::{Caught, Place};
 pub const PROBATION_NS: u64 = 10_000_000_000;
 /// How long an update that is under way is waited for, before the step looks again, in nanoseconds.
 const AGAIN_NS: u64 = 50_000_000;
+/// After one that could not be taken back, in nanoseconds.
+const RETRY_NS: u64 = 1_000_000_000;
 
 /// A failure that was noted.
 struct Trouble {
@@ -100,7 +102,8 @@ impl Step for ProbationLoop {
             }
             Err(error) => {
                 log::error!("an update that failed could not be taken back: {error}");
-                Next::Again
+                // What fails goes on failing, mostly.
+                Next::Wait(Tokens::at(time::now_ns() + RETRY_NS))
             }
         }
     }
@@ -149,15 +152,25 @@ fn consider(trouble: &Trouble) -> Result<Option<String>, Error> {
         // A version that has been taken back already, or left behind.
         return Ok(None);
     }
-    let place = loader::with_world(|world| world.name_failure(&trouble.caught))?;
-    let place = place.map_or_else(
-        || owned("outside of every cell"),
-        |place| format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset),
-    );
+    let place = loader::with_world(|world| world.place_of(&trouble.caught))?;
     let who = if trouble.task.is_empty() { owned("the event kernel") } else { format!("task {}", trouble.task) };
     let why = format!("{who} failed {place}: {}", trouble.caught);
+    relieve(&store.applied[last])?;
     take_back(&mut store, last, Outcome::Failed(why.clone()))?;
     Ok(Some(format!("update {} was taken back: {why}", store.applied[last].number)))
+}
+
+/// Lets the first policy decide again, if the one that decides came with an update that is to be taken back.
+fn relieve(applied: &Applied) -> Result<(), Error> {
+    let first = loader::with_world(|world| {
+        let deciding = services::deciding(world)?;
+        let goes = applied.before.iter().any(|before| before.was.is_none() && before.name == deciding);
+        services::first(world).filter(|_| goes)
+    })?;
+    let Some(first) = first else { return Ok(()) };
+    let moved = services::use_now(&first).map_err(|why| Error::Policy { name: first.name.clone(), why })?;
+    log::warn!("scheduling policy {} decides again, with {moved} ready tasks", first.name);
+    Ok(())
 }
 
 /// The last notice that nobody has been told of, and the event that moves when there is one.

@@ -21,6 +21,8 @@ pub(crate) struct Turn {
     before: Vec<Service>,
     /// Something was ended, and nothing has come of the change yet.
     open: bool,
+    /// What was to end and has failed in it.
+    doubt: Option<Service>,
 }
 
 impl Turn {
@@ -34,7 +36,7 @@ impl Turn {
             let to_be_bound = || Listed { service: service.clone(), left_out: Some("it is not bound yet".to_string()) };
             running.cloned().unwrap_or_else(to_be_bound)
         });
-        Turn { next: next.collect(), go, come, before, open: false }
+        Turn { next: next.collect(), go, come, before, open: false, doubt: None }
     }
 
     /// Ends what goes, the last first. If nothing comes of the change, what was ended is bound again when this is dropped.
@@ -45,6 +47,7 @@ impl Turn {
         self.open = true;
         for service in self.go.iter().rev() {
             if let Err(why) = services::revoke(service) {
+                self.doubt = Some(service.clone());
                 return Err(Error::Stays { name: service.name.clone(), why });
             }
         }
@@ -60,7 +63,11 @@ impl Turn {
             if !matches!(ended, Ok(true)) {
                 continue;
             }
-            if let Err(why) = services::bind_apart(service) {
+            if self.doubt.as_ref() == Some(service) {
+                if let Err(why) = services::restore(service) {
+                    log::warn!("service {} is taken to be there still: it does not start anew ({why})", service.name);
+                }
+            } else if let Err(why) = services::bind_apart(service) {
                 log::error!("service {} is left out: {why}", service.name);
             }
         }

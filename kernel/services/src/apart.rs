@@ -1,5 +1,6 @@
 //! Foreign code in a task of its own: whoever calls it waits for it for a while, and for no longer.
 
+use crate::told;
 use alloc::{
     boxed::Box,
     format,
@@ -12,6 +13,8 @@ use task::{Spawn, TaskRef};
 /// How long the work may take, and how long its task may take to end when it is killed, in nanoseconds.
 const LIMIT_NS: u64 = 10_000_000_000;
 const END_NS: u64 = 2_000_000_000;
+/// Characters of an error that are passed on.
+const MOST: usize = 400;
 
 type Work = dyn FnOnce() + Send;
 
@@ -26,13 +29,19 @@ pub fn apart<R: Send + 'static>(
     let answer = Arc::new(IrqLock::new(None));
     let place = answer.clone();
     let work: Box<Work> = Box::new(move || {
-        let done = unwind::catch(work).unwrap_or_else(|caught| Err(caught.to_string()));
+        let done = unwind::catch(work).unwrap_or_else(|caught| Err(told(&caught)));
         // Nothing is dropped under the lock: it was empty.
         *place.lock() = Some(done);
     });
     run(name, work)?;
     let answer = answer.lock().take();
-    answer.unwrap_or_else(|| Err("it was cut".to_string()))
+    answer.unwrap_or_else(|| Err("it was cut".to_string())).map_err(|why| readable(&why))
+}
+
+/// What foreign code says, as far as it can be shown on a terminal in a line.
+fn readable(text: &str) -> String {
+    let shown = text.chars().take(MOST).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+    shown.collect()
 }
 
 /// Runs work in a task and waits until that has ended.

@@ -15,12 +15,15 @@
 extern crate alloc;
 
 mod apart;
+mod policies;
 
 pub use apart::apart;
+pub use policies::{Policy, deciding, first, policies, use_now, use_policy};
 
 use alloc::string::{String, ToString};
 use loader::{World, with_world};
 use manifest::Service;
+use unwind::Caught;
 
 type Bind = extern "Rust" fn(parameters: &str) -> Result<(), String>;
 type Revoke = extern "Rust" fn() -> Result<(), String>;
@@ -30,11 +33,7 @@ type Revoke = extern "Rust" fn() -> Result<(), String>;
 /// # Errors
 /// What the implementation says, or that there is none.
 pub fn bind(service: &Service) -> Result<(), String> {
-    let done = symbol(&service.implementation).and_then(|address| {
-        // SAFETY: the symbol's name says that it is a `Bind`; the address is its thunk.
-        let bind = unsafe { core::mem::transmute::<usize, Bind>(address) };
-        caught(|| bind(&service.parameters))
-    });
+    let done = caught(|| call(service));
     if done.is_err() {
         // How that ends changes nothing about the failure.
         let _ = undo(service);
@@ -51,6 +50,18 @@ pub fn bind_apart(service: &Service) -> Result<(), String> {
     let work = service.clone();
     let done = apart(&service.name, move || bind(&work));
     note(service, done.as_ref().err());
+    done.inspect_err(|why| log::warn!("service {} cannot be started: {why}", service.name))
+}
+
+/// Binds a service again whose end has failed, nobody knows where. If that fails too, it is taken to be there still: what is
+/// left of it is in the way.
+///
+/// # Errors
+/// Why it is not bound again.
+pub fn restore(service: &Service) -> Result<(), String> {
+    let work = service.clone();
+    let done = apart(&service.name, move || call(&work));
+    note(service, None);
     done
 }
 
@@ -67,7 +78,8 @@ pub fn revoke(service: &Service) -> Result<(), String> {
         // It had left nothing, or what it had left is gone.
         Ok(_) => return Ok(()),
         Err(failed) => {
-            // Nobody knows how far it came: it counts as ended, so that whoever wanted that binds it again.
+            log::warn!("service {} fails when it is to be ended: {failed}", service.name);
+            // Nobody knows how far it came: it counts as ended, so that whoever wanted that restores it.
             note(service, Some(&failed));
             return Err(failed);
         }
@@ -84,6 +96,14 @@ pub fn revoke(service: &Service) -> Result<(), String> {
 pub fn clear(service: &Service) -> Result<(), String> {
     let work = service.clone();
     apart(&service.name, move || undo(&work))
+}
+
+/// Calls what binds a service.
+fn call(service: &Service) -> Result<(), String> {
+    let address = symbol(&service.implementation)?;
+    // SAFETY: the symbol's name says that it is a `Bind`; the address is its thunk.
+    let bind = unsafe { core::mem::transmute::<usize, Bind>(address) };
+    bind(&service.parameters)
 }
 
 /// Calls what ends a service.
@@ -111,7 +131,13 @@ fn symbol(name: &str) -> Result<usize, String> {
     loader::symbol(name).map_err(|error| error.to_string())
 }
 
+/// What has failed, and where.
+pub(crate) fn told(caught: &Caught) -> String {
+    let place = with_world(|world| world.place_of(caught));
+    place.map_or_else(|_| caught.to_string(), |place| alloc::format!("{caught} ({place})"))
+}
+
 /// A service that panics or faults has failed, and no more than that.
 fn caught(call: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    unwind::catch(call).unwrap_or_else(|caught| Err(caught.to_string()))
+    unwind::catch(call).unwrap_or_else(|caught| Err(told(&caught)))
 }

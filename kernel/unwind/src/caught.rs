@@ -3,6 +3,7 @@
 use crate::text_map::TextMap;
 use arrayvec::{ArrayString, ArrayVec};
 use core::fmt;
+use handoff::layout;
 
 /// Frames that a failure remembers.
 pub const TRACE: usize = 16;
@@ -39,7 +40,12 @@ impl fmt::Display for Failure {
                     (false, true) => "write",
                     (false, false) => "read",
                 };
-                let how = if error & 1 != 0 { ", which is mapped otherwise" } else { "" };
+                let how = match error & 1 != 0 {
+                    true => ", which is mapped otherwise",
+                    // Nothing of the area is unmapped but the guards below stacks, and stacks that are gone.
+                    false if layout::is_stack(address) => ", below a stack: it is full",
+                    false => "",
+                };
                 write!(f, "page fault: {what} at {address:#x}{how}")
             }
             Failure::Fault { vector, error, .. } => write!(f, "{} (error {error:#x})", exception(vector)),

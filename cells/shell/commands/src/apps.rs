@@ -99,11 +99,8 @@ pub fn report(task: TaskRef, name: &str, exit: &Exit, out: &mut String) -> i32 {
         let _ = writeln!(out, "task {} ({name}) was killed", number(task));
         return 1;
     }
-    let place = loader::with_world(|world| world.name_failure(caught));
-    let place = match place {
-        Ok(Some(place)) => format!("in cell {}, function {}, offset {:#x}", place.cell, place.function, place.offset),
-        _ => String::from("outside of every cell"),
-    };
+    let place =
+        loader::with_world(|world| world.place_of(caught)).unwrap_or_else(|error| format!("somewhere ({error})"));
     let _ = writeln!(out, "task {} ({name}) ended {place}: {caught}", number(task));
     1
 }

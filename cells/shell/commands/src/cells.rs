@@ -31,25 +31,31 @@ fn cells(call: &mut Call<'_>) -> Result<Done, Failure> {
     Ok(Done::Now)
 }
 
+/// Room for a cell's name, where none is longer.
+const CELL_WIDTH: usize = 22;
+
 fn list(world: &World, call: &mut Call<'_>) -> Result<(), Failure> {
-    writeln!(call.out, "{:22} {:12} {:>8} {:>7}  {:18} reseated", "cell", "version", "text", "rodata", "address")?;
+    let width = world.graph.cells().map(|(_, cell)| cell.name.len()).max().unwrap_or_default().max(CELL_WIDTH);
+    writeln!(call.out, "{:width$} {:12} {:>8} {:>7}  {:18} reseated", "cell", "version", "text", "rodata", "address")?;
     for (_, cell) in world.graph.cells() {
         let (text, rodata) = cell.sizes();
         let address = cell.span().map_or(0, |span| span.address);
         writeln!(
             call.out,
-            "{:22} {:12} {text:8} {rodata:7}  {address:#018x} {:8}",
+            "{:width$} {:12} {text:8} {rodata:7}  {address:#018x} {:8}",
             cell.name, cell.version, cell.reseated
         )?;
     }
     for refused in &world.refused {
-        writeln!(call.out, "{:22} refused: {}", refused.cell, refused.why)?;
+        writeln!(call.out, "{:width$} refused: {}", refused.cell, refused.why)?;
     }
     write!(call.out, "{} cells, running {:.12}", world.graph.count(), Id(&world.running_id))?;
     let base = identity::known(world).base;
     if base != world.running_id {
         write!(call.out, ": {:.12}+{}", Id(&base), world.guests.len())?;
-        world.guests.iter().try_for_each(|guest| write!(call.out, " {}", guest.name))?;
+        for guest in &world.guests {
+            write!(call.out, " {}{}", guest.name, if guest.pinned { " (pinned)" } else { "" })?;
+        }
     }
     writeln!(call.out)?;
     Ok(())

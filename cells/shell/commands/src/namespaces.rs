@@ -26,7 +26,7 @@ fn ns(call: &mut Call<'_>) -> Result<Done, Failure> {
     }
     match call.words[..] {
         [] => {}
-        ["new", name, "--allow", ref allows @ ..] => {
+        ["new", name, "--allow", ref allows @ ..] if !allows.is_empty() => {
             check_name(name)?;
             offers::make_namespace(name, allows)?;
             return call.tell("made", name, format_args!("namespace {name} is made"));

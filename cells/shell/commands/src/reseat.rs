@@ -38,8 +38,8 @@ fn reseat(call: &mut Call<'_>) -> Result<Done, Failure> {
         writeln!(call.out)?;
     } else {
         let (cells, words, frames) = (done.cells, done.words, done.frames);
-        let noun = if cells == 1 { "cell" } else { "cells" };
-        writeln!(call.out, "{cells} {noun} reseated: {words} words written, {frames} of them frames of tasks")?;
+        let (noun, word) = (if cells == 1 { "cell" } else { "cells" }, if words == 1 { "word" } else { "words" });
+        writeln!(call.out, "{cells} {noun} reseated: {words} {word} written, {frames} of them frames of tasks")?;
     }
     Ok(Done::Now)
 }

@@ -50,10 +50,11 @@ fn update(call: &mut Call<'_>) -> Result<Done, Failure> {
         })?;
         writeln!(call.out)?;
     } else {
+        let word = if words == 1 { "word" } else { "words" };
         let (changed, copy) = (if cells == 1 { "cell" } else { "cells" }, if copies == 1 { "copy" } else { "copies" });
         writeln!(
             call.out,
-            "applied: {cells} {changed} changed, {copies} new {copy}, {words} words written, {frames} of them frames of tasks"
+            "applied: {cells} {changed} changed, {copies} new {copy}, {words} {word} written, {frames} of them frames of tasks"
         )?;
         if migrated > 0 {
             writeln!(call.out, "{migrated} value{} migrated", if migrated == 1 { "" } else { "s" })?;
