@@ -33,7 +33,7 @@ unsafe extern "C" {
 
 /// make loads nothing that does not define this.
 #[unsafe(no_mangle)]
-#[allow(non_upper_case_globals)]
+#[allow(non_upper_case_globals, reason = "make looks for this name")]
 pub static plugin_is_GPL_compatible: c_int = 1;
 
 /// Called by make when it has loaded `become.so`. Not 0 means success.

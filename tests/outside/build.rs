@@ -1,16 +1,16 @@
 //! What `delias build` makes of a guest, and what it refuses.
 
-use super::{Outside, append};
+use super::Outside;
 use crate::bench::{Bench, contains, equal};
 use anyhow::{Context, Result, ensure};
 use delias::project::Toolchain;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each kind of guest builds as it comes; what the image has of crates is the image's, another travels along; what a cell cannot
-/// be is refused by name.
+/// Each kind of guest builds as it comes, and passes its tests; a name that no cell can have is refused.
 pub fn builds(bench: &Bench) -> Result<()> {
     let outside = Outside::new(&bench.project)?;
     let work = outside.work();
@@ -41,121 +41,203 @@ pub fn builds(bench: &Bench) -> Result<()> {
     ensure!(!said.succeeded, "a test that fails succeeds");
     contains(&said.out, "my_service::wants_milliseconds ... FAILED: panic")?;
     contains(&said.out, "1 passed, 1 failed")?;
+    Ok(())
+}
 
-    let app = work.join("my_app");
-    let (manifest, source) = (app.join("Cargo.toml"), app.join("src/lib.rs"));
-    let before =
-        (fs::read_to_string(&manifest).context("no manifest")?, fs::read_to_string(&source).context("no source")?);
-    // Macros run in the compiler, on the host: they may need what no cell can have, and what the image has otherwise.
-    package(
-        &app.join("made"),
-        "build = \"build.rs\"\n[lib]\nproc-macro = true\n[dependencies]\ncfg-if = \"1\"\nhashbrown = { version = \"0.14\", default-features = false }\n",
-        "fn main() {\n    println!(\"cargo::rustc-link-lib=m\");\n}\n",
-        "#[proc_macro]\npub fn zero(_: proc_macro::TokenStream) -> proc_macro::TokenStream {\n    cfg_if::cfg_if! { if #[cfg(target_os = \"none\")] { compile_error!(\"a macro for the target\") } }\n    hashbrown::HashMap::<u8, u8, ()>::with_hasher(()).len().to_string().parse().unwrap()\n}\n",
+/// A guest to be changed: its manifest and its first source file as they came.
+struct App {
+    folder: PathBuf,
+    manifest: String,
+    source: String,
+}
+
+impl App {
+    fn new(outside: &Outside) -> Result<App> {
+        outside.succeeds(&outside.work(), &["new", "my_app"])?;
+        let folder = outside.work().join("my_app");
+        let read = |name: &str| fs::read_to_string(folder.join(name)).with_context(|| format!("there is no {name}"));
+        Ok(App { manifest: read("Cargo.toml")?, source: read("src/lib.rs")?, folder })
+    }
+
+    /// What came, with more dependencies and more code.
+    fn with(&self, dependencies: &str, code: &str) -> Result<()> {
+        let manifest = format!("{}{dependencies}\n", self.manifest);
+        fs::write(self.folder.join("Cargo.toml"), manifest).context("cannot write the manifest")?;
+        fs::write(self.folder.join("src/lib.rs"), format!("{}\n{code}\n", self.source))
+            .context("cannot write the source")
+    }
+
+    /// A package in a folder of its name in the guest's: further lines of its manifest, its build script, its source.
+    fn package(&self, name: &str, lines: &str, script: &str, source: &str) -> Result<()> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(folder.join("src")).context("cannot create a folder")?;
+        let text = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{lines}");
+        for (file, text) in [("Cargo.toml", text.as_str()), ("build.rs", script), ("src/lib.rs", source)] {
+            fs::write(folder.join(file), text).context("cannot write a file")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the image has of crates is the image's, another travels along; macros and build scripts run on the host and may need
+/// what no cell can have.
+pub fn crates(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let app = App::new(&outside)?;
+    app.package(
+        "made",
+        r#"build = "build.rs"
+[lib]
+proc-macro = true
+[dependencies]
+cfg-if = "1"
+hashbrown = { version = "0.14", default-features = false }
+"#,
+        r#"fn main() { println!("cargo::rustc-link-lib=m"); }"#,
+        r#"#[proc_macro]
+pub fn zero(_: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    cfg_if::cfg_if! { if #[cfg(target_os = "none")] { compile_error!("a macro for the target") } }
+    hashbrown::HashMap::<u8, u8, ()>::with_hasher(()).len().to_string().parse().unwrap()
+}
+"#,
     )?;
-    append(
-        &manifest,
-        "itoa = \"1\"\narrayvec = { version = \"0.7\", default-features = false }\nserde = { version = \"1\", default-features = false, features = [\"alloc\", \"derive\"] }\nmade = { path = \"made\" }\n",
+    let script = r#"fn main() {
+    println!("cargo::rustc-check-cfg=cfg(scripted)");
+    println!("cargo::rustc-cfg=scripted");
+}
+"#;
+    fs::write(app.folder.join("build.rs"), script).context("cannot write the build script")?;
+    app.with(
+        r#"itoa = "1"
+arrayvec = { version = "0.7", default-features = false }
+serde = { version = "1", default-features = false, features = ["alloc", "derive"] }
+made = { path = "made" }"#,
+        r#"/// Can be written.
+#[derive(serde::Serialize)]
+pub struct Pair(u64, u64);
+
+/// None.
+#[cfg(scripted)]
+pub fn zero() -> u64 {
+    made::zero!()
+}
+
+/// The digits of a number.
+pub fn digits(n: u64) -> usize {
+    let mut all = arrayvec::ArrayVec::<u64, 4>::new();
+    all.push(n + zero());
+    itoa::Buffer::new().format(all[0]).len()
+}"#,
     )?;
-    append(
-        &source,
-        "\n/// Can be written.\n#[derive(serde::Serialize)]\npub struct Pair(u64, u64);\n/// None.\npub fn zero() -> u64 {\n    made::zero!()\n}\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    let mut all = arrayvec::ArrayVec::<u64, 4>::new();\n    all.push(n);\n    itoa::Buffer::new().format(all[0]).len()\n}\n",
-    )?;
-    let built = outside.succeeds(&app, &["build"])?;
+    let built = outside.succeeds(&app.folder, &["build"])?;
     let cells: BTreeSet<&str> = built.lines().filter_map(|line| line.split(' ').next()).collect();
     equal("its cells", cells, BTreeSet::from(["itoa", "my_app"]))?;
+    let told = for_editors(&app.folder, "my_app")?;
+    let of = |name: &str| told.iter().find(|one| one["display_name"] == name).context("editors are not told of it");
+    ensure!(of("made")?["proc_macro_dylib_path"].is_string(), "editors do not know what the macro does");
+    ensure!(of("my_app")?["cfg"].to_string().contains("scripted"), "editors do not know what the build script sets");
 
-    // What it has locked of another version that fits becomes the image's.
-    let lock = app.join("Cargo.lock");
-    fs::remove_file(&lock).context("there is no lock")?;
-    for (wish, locked) in [("log = \"=0.4.20\"\n", true), ("log = \"0.4\"\n", false)] {
-        fs::write(&manifest, before.0.clone() + wish).context("cannot write the manifest")?;
-        if locked {
-            let toolchain = Toolchain::find(&bench.project)?;
-            let status = Command::new(&toolchain.cargo).args(["-q", "generate-lockfile"]).current_dir(&app).status();
-            ensure!(status.context("cannot start cargo")?.success(), "cargo cannot lock");
-            continue;
-        }
-        fs::write(
-            &source,
-            before.1.clone() + "\n/// A level.\npub fn level() -> log::LevelFilter {\n    log::max_level()\n}\n",
-        )
-        .context("cannot write the source")?;
-        let built = outside.succeeds(&app, &["build"])?;
-        ensure!(!built.contains("log "), "log is not the image's: {built}");
-    }
+    // What is locked of another version that fits becomes the image's.
+    fs::remove_file(app.folder.join("Cargo.lock")).context("there is no lock")?;
+    app.with("log = \"=0.4.20\"", "")?;
+    let toolchain = Toolchain::find(&bench.project)?;
+    let status = Command::new(&toolchain.cargo).args(["-q", "generate-lockfile"]).current_dir(&app.folder).status();
+    ensure!(status.context("cannot start cargo")?.success(), "cargo cannot lock");
+    app.with("log = \"0.4\"", "/// A level.\npub fn level() -> log::LevelFilter {\n    log::max_level()\n}")?;
+    let built = outside.succeeds(&app.folder, &["build"])?;
+    ensure!(!built.contains("log "), "log is not the image's: {built}");
+    Ok(())
+}
 
-    for (name, lines, script) in [
-        ("wrapped", "build = \"build.rs\"\n", "fn main() {\n    println!(\"cargo::rustc-link-lib=z\");\n}\n"),
-        ("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n"),
-    ] {
-        package(&app.join(name), lines, script, "#![no_std]\n")?;
-    }
-    for (more, code, why) in [
-        ("fnv = \"1\"\n", "", "fnv 1.0.7 needs `std`, which no cell has"),
-        ("", "\nextern crate std;\n", "the guest needs `std`"),
-        ("wrapped = { path = \"wrapped\" }\n", "", "wrapped 0.1.0 has code in C (library z)"),
-        ("round = { path = \"round\" }\n", "", "cyclic package dependency"),
+/// What a cell cannot be is refused by name.
+pub fn refuses(bench: &Bench) -> Result<()> {
+    let outside = Outside::new(&bench.project)?;
+    let app = App::new(&outside)?;
+    app.package(
+        "wrapped",
+        "build = \"build.rs\"\n",
+        r#"fn main() { println!("cargo::rustc-link-lib=z"); }"#,
+        "#![no_std]\n",
+    )?;
+    app.package("round", "[dependencies]\nmy_app = { path = \"..\" }\n", "fn main() {}\n", "#![no_std]\n")?;
+    fs::write(outside.work().join("secret"), "a text").context("cannot write a file")?;
+    for (dependencies, code, why) in [
+        (r#"fnv = "1""#, "", "fnv 1.0.7 needs `std`, which no cell has"),
+        ("", "extern crate std;", "the guest needs `std`"),
+        (r#"wrapped = { path = "wrapped" }"#, "", "wrapped 0.1.0 has code in C (library z)"),
+        (r#"round = { path = "round" }"#, "", "cyclic package dependency"),
         (
             "",
-            "\n/// Large.\npub static LARGE: [u8; 100 << 20] = [1; 100 << 20];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> u8 {\n    LARGE[at]\n}\n",
+            r"/// Large.
+pub static LARGE: [u8; 100 << 20] = [1; 100 << 20];
+/// Looks.
+#[inline(never)]
+pub fn look(at: usize) -> u8 {
+    LARGE[at]
+}",
             "bytes, at most",
         ),
         (
             "",
-            "\nfn one() {}\n/// Many.\npub static MANY: [fn(); 1_000_000] = [one; 1_000_000];\n/// Looks.\n#[inline(never)]\npub fn look(at: usize) -> fn() {\n    MANY[at]\n}\n",
+            r"fn one() {}
+/// Many.
+pub static MANY: [fn(); 1_000_000] = [one; 1_000_000];
+/// Looks.
+#[inline(never)]
+pub fn look(at: usize) -> fn() {
+    MANY[at]
+}",
             "relocations, at most",
         ),
         (
-            "serde = { version = \"1\", default-features = false, features = [\"std\"] }\n",
+            r#"serde = { version = "1", default-features = false, features = ["std"] }"#,
             "",
             "asks for feature std of serde: the image",
         ),
         (
-            "hashbrown = { version = \"0.14\", default-features = false }\n",
+            r#"hashbrown = { version = "0.14", default-features = false }"#,
             "",
             "two versions of one crate would be two families of types",
         ),
+        (r#"log = "=0.4.20""#, "", "ask for that of the image"),
         (
             "",
-            "\nstatic COUNT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);\n/// Counts.\npub fn count() -> u64 {\n    COUNT.fetch_add(1, core::sync::atomic::Ordering::Relaxed)\n}\n",
+            r"use core::sync::atomic::{AtomicU64, Ordering};
+static COUNT: AtomicU64 = AtomicU64::new(1);
+/// Counts.
+pub fn count() -> u64 {
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}",
             "a cell may keep no state of its own",
         ),
         (
             "",
-            "\nunsafe extern \"Rust\" {\n    safe fn delias_nowhere();\n}\n/// Calls it.\npub fn call() {\n    delias_nowhere()\n}\n",
+            r#"unsafe extern "Rust" {
+    safe fn delias_nowhere();
+}
+/// Calls it.
+pub fn call() {
+    delias_nowhere()
+}"#,
             "delias_nowhere",
         ),
         (
             "",
-            "\n/// A text.\npub const TEXT: &str = include_str!(\"../../my_service/src/lib.rs\");\n",
-            "my_service/src/lib.rs, which lies outside of the guest's folder",
+            "/// A text.\npub const TEXT: &str = include_str!(\"../../secret\");",
+            "work/secret, which lies outside of the guest's folder",
         ),
-        ("log = \"=0.4.20\"\n", "", "ask for that of the image"),
-        ("", "\nfn wrong() -> u64 {\n    \"text\"\n}\n", "the guest does not compile"),
+        ("", "fn wrong() -> u64 {\n    \"text\"\n}", "the guest does not compile"),
     ] {
-        fs::write(&manifest, before.0.clone() + more).context("cannot write the manifest")?;
-        fs::write(&source, before.1.clone() + code).context("cannot write the source")?;
-        outside.fails(&app, &["build"], why)?;
+        app.with(dependencies, code)?;
+        outside.fails(&app.folder, &["build"], why)?;
     }
     Ok(())
 }
 
-/// A package in a folder of its name: further lines of its manifest, its build script, its source.
-fn package(folder: &Path, lines: &str, script: &str, source: &str) -> Result<()> {
-    let name = folder.file_name().context("no name")?.to_string_lossy();
-    fs::create_dir_all(folder.join("src")).context("cannot create a folder")?;
-    let text = format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{lines}");
-    for (file, text) in [("Cargo.toml", text.as_str()), ("build.rs", script), ("src/lib.rs", source)] {
-        fs::write(folder.join(file), text).context("cannot write a file")?;
-    }
-    Ok(())
-}
-
-/// What an editor is told of a guest leads to files that are there, and from the guest to the image's crates.
-fn for_editors(folder: &Path, name: &str) -> Result<()> {
+/// What an editor is told of a guest leads to files that are there, and from the guest to the image's crates; the crates.
+fn for_editors(folder: &Path, name: &str) -> Result<Vec<Value>> {
     let text = fs::read(folder.join("rust-project.json")).context("editors are told nothing")?;
-    let told: serde_json::Value = serde_json::from_slice(&text).context("editors are told something else than JSON")?;
+    let told: Value = serde_json::from_slice(&text).context("editors are told something else than JSON")?;
     let crates = told["crates"].as_array().context("no crates")?;
     let files = crates
         .iter()
@@ -167,7 +249,7 @@ fn for_editors(folder: &Path, name: &str) -> Result<()> {
     let of = |name: &str| {
         crates.iter().find(|one| one["display_name"] == name).with_context(|| format!("editors are not told of {name}"))
     };
-    let depends = |one: &serde_json::Value, on: &str| {
+    let depends = |one: &Value, on: &str| {
         one["deps"].as_array().is_some_and(|deps| {
             deps.iter().any(|dep| {
                 dep["name"] == on && crates[dep["crate"].as_u64().unwrap_or(0) as usize]["display_name"] == on
@@ -179,5 +261,5 @@ fn for_editors(folder: &Path, name: &str) -> Result<()> {
         depends(of("state_db")?, "state_db_derive") && depends(of("task")?, "state_db"),
         "the image's crates are not joined"
     );
-    Ok(())
+    Ok(crates.clone())
 }

@@ -21,6 +21,8 @@ use std::process::{Command, Stdio};
 
 pub const TESTS: &[Test] = &[
     Test { name: "outside-builds", limit_s: 400, run: build::builds },
+    Test { name: "outside-crates", limit_s: 400, run: build::crates },
+    Test { name: "outside-refuses", limit_s: 400, run: build::refuses },
     Test { name: "outside-pushes", limit_s: 400, run: push::pushes },
     Test { name: "outside-goes", limit_s: 200, run: push::goes },
     Test { name: "outside-kinds", limit_s: 400, run: kinds::kinds },
