@@ -2,6 +2,7 @@
 
 use super::{Outside, append};
 use crate::bench::{Bench, cell_names, contains, equal, nothing_old};
+use crate::migrations;
 use crate::workbench::Workbench;
 use anyhow::{Context, Result, ensure};
 use delias::qemu::Machine;
@@ -156,7 +157,19 @@ pub fn carried(bench: &Bench) -> Result<()> {
     contains(&session.run("run visitor you")?, "Hello, you.")?;
     ensure!(session.succeeds("cells --verify")?, "cells --verify failed: {}", session.transcript());
     workbench.undo()?;
-    contains(&session.run("rollback 2")?, "2 updates taken back")?;
+    // Data may change that a pinned guest knows nothing of, and none that it knows.
+    for (change, refused) in
+        [("a field of a service's entry", false), ("a method in the middle of a trait in slots", true)]
+    {
+        let change = migrations::ALL.iter().find(|known| known.name == change).context("there is no such change")?;
+        workbench.begin();
+        (change.make)(&mut workbench)?;
+        let said = offer(&outside, &[])?;
+        workbench.undo()?;
+        equal("whether it is refused", !said.succeeded, refused)?;
+        contains(&said.out, if refused { "which guest patron is pinned to as it was" } else { "applied" })?;
+    }
+    contains(&session.run("rollback 3")?, "3 updates taken back")?;
     equal("the id", &session.json("cells --json")?["running_id"], &before["running_id"])?;
     let said = offer(&outside, &[("DROP", "patron")])?;
     ensure!(said.succeeded, "{}{}", said.out, said.errors);

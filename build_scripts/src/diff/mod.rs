@@ -194,7 +194,9 @@ fn examine(pair: Pair<'_, '_>, bundle: &mut Bundle) -> Result<()> {
     let (states, tables) = (states::all(pair.base), migrations::tables(pair));
     bundle.data.gone = states::gone(pair).into_iter().map(|(path, layout)| Gone { path, layout }).collect();
     bundle.layouts = data.lines();
-    bundle.verdict = data.verdict(|changed| migrations::obstacle(pair, changed, &base, &states, &tables));
+    bundle.verdict = data.verdict(&pair.target.files.manifest.guests, |changed| {
+        migrations::obstacle(pair, changed, &base, &states, &tables)
+    });
     let mut set = layouts::Set::new(data.types.iter().map(|(changed, _)| changed).chain(&exempt));
     if bundle.verdict == Verdict::Data {
         let claims = data.roots().map(|(changed, _)| format!("{}: {}", changed.path, changed.how)).collect();

@@ -6,7 +6,7 @@ use super::side::{Side, Static, Unit};
 use super::{Pair, debug::Debug};
 use bundle::Verdict;
 use linker::Kind;
-use manifest::Policy;
+use manifest::{Guest, Policy};
 use std::collections::BTreeSet;
 
 /// What was found to have changed in data.
@@ -35,10 +35,12 @@ impl Data {
         self.types.iter().filter(move |(changed, _)| all || !changed.follows)
     }
 
-    /// The verdict. `obstacle` says what keeps a type from being claimed by a migration. Types that changed only because of
-    /// others need no sentence of their own: whoever holds one holds what it follows from.
-    pub fn verdict(&self, obstacle: impl Fn(&Changed) -> Option<String>) -> Verdict {
+    /// The verdict over an update to a world with these guests. `obstacle` says what keeps a type from being claimed by a
+    /// migration. Types that changed only because of others need no sentence of their own: whoever holds one holds what it
+    /// follows from.
+    pub fn verdict(&self, guests: &[Guest], obstacle: impl Fn(&Changed) -> Option<String>) -> Verdict {
         let mut sentences = self.statics.clone();
+        sentences.extend(guests.iter().filter_map(|guest| self.bars(guest)));
         for (changed, holders) in self.roots() {
             if let Some(why) = obstacle(changed) {
                 sentences.push(format!(
@@ -54,6 +56,18 @@ impl Data {
             (true, true) => Verdict::Code,
             (true, false) => Verdict::Data,
         }
+    }
+}
+
+impl Data {
+    /// Why a guest bars it: pinned, it knows a type as it was.
+    fn bars(&self, guest: &Guest) -> Option<String> {
+        let knows = |(_, holders): &&(Changed, BTreeSet<String>)| guest.cells.iter().any(|cell| holders.contains(cell));
+        let (changed, _) = self.types.iter().filter(|_| guest.pinned).find(knows)?;
+        let (path, how, name) = (&changed.path, &changed.how, &guest.name);
+        Some(format!(
+            "{path} changed ({how}), which guest {name} is pinned to as it was: `make update DROP={name}` unloads it"
+        ))
     }
 }
 
@@ -154,4 +168,27 @@ pub fn kept_closures<'c>(exempt: &'c [Changed], base: &[&Debug]) -> Vec<&'c Chan
 pub fn holders<'n>(changed: &Changed, cells: impl IntoIterator<Item = (&'n str, &'n Debug)>) -> BTreeSet<String> {
     let mentioning = cells.into_iter().filter(|(_, debug)| layouts::mentions(debug, changed));
     mentioning.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_do_not_change_under_what_is_pinned() {
+        let changed = Changed { path: "task::Task".to_owned(), how: "size".to_owned(), follows: false };
+        let holders = BTreeSet::from(["task".to_owned(), "greeter::task".to_owned()]);
+        let data = Data { types: vec![(changed, holders)], ..Data::default() };
+        let guest = |pinned, cell: &str| Guest {
+            name: "greeter".to_owned(),
+            cells: vec!["greeter".to_owned(), cell.to_owned()],
+            pinned,
+            ..Guest::default()
+        };
+        let verdict = |guest| data.verdict(&[guest], |_| None);
+        assert_eq!(verdict(guest(false, "greeter::task")), Verdict::Data);
+        assert_eq!(verdict(guest(true, "greeter::console")), Verdict::Data);
+        let Verdict::Refused(why) = verdict(guest(true, "greeter::task")) else { panic!("it is not refused") };
+        assert!(why[0].contains("task::Task") && why[0].contains("DROP=greeter"), "{why:?}");
+    }
 }

@@ -11,7 +11,6 @@ use crate::project::Project;
 use crate::qemu;
 use crate::sdk::{self, Sdk};
 use anyhow::{Context, Result, bail};
-use bundle::{Data, Verdict};
 use std::path::{Path, PathBuf};
 
 /// What a person wants of guests that are in the way.
@@ -116,36 +115,4 @@ pub fn carry(
     }
     after.take_services(&before);
     Ok((before, after))
-}
-
-/// Refuses an update of data under a pinned guest, whose code knows the old layouts.
-///
-/// # Errors
-/// It is one.
-pub fn allow(guests: &[manifest::Guest], verdict: &Verdict, data: &Data) -> Result<()> {
-    let pinned: Vec<&str> = guests.iter().filter(|guest| guest.pinned).map(|guest| guest.name.as_str()).collect();
-    if pinned.is_empty() || *verdict != Verdict::Data {
-        return Ok(());
-    }
-    bail!(
-        "the update changes the layout of {}, which guest {} knows as it was: `make update DROP={}` unloads what is pinned",
-        data.claims.join(", "),
-        pinned.join(", "),
-        pinned.join(",")
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layouts_do_not_change_under_what_is_pinned() {
-        let guest = |pinned| manifest::Guest { name: "greeter".to_owned(), pinned, ..Default::default() };
-        let data = Data { claims: vec!["task::Task".to_owned()], ..Data::default() };
-        allow(&[guest(false)], &Verdict::Data, &data).unwrap();
-        let refused = allow(&[guest(false), guest(true)], &Verdict::Data, &data).unwrap_err().to_string();
-        assert!(refused.contains("task::Task") && refused.contains("greeter"), "{refused}");
-        allow(&[guest(true)], &Verdict::Code, &Data::default()).unwrap();
-    }
 }

@@ -20,7 +20,7 @@ mod test;
 pub mod world;
 
 pub use build::{Built, Place, build, diagnose};
-pub use carry::{Wishes, allow, carry};
+pub use carry::{Wishes, carry};
 pub use command::SANDBOX;
 pub use create::{Kind, create};
 pub use push::{Push, push};
