@@ -82,7 +82,7 @@ impl Channel {
 
     fn ask(&mut self, request: &Request<'_>) -> Result<()> {
         if self.stream.is_none() {
-            self.meet()?;
+            self.meet().context("the system has gone, or answers nobody")?;
         }
         let frame = encode(&wire::write_request(self.session, request));
         self.send(&frame)
@@ -173,12 +173,18 @@ impl Channel {
     /// # Errors
     /// There is no such guest, or the system does not answer.
     pub fn source(&mut self, guest: &str) -> Result<Vec<u8>> {
-        self.ask(&Request::Source(guest))?;
         let mut bytes = Vec::new();
         loop {
+            // Part by part: what the system sends while nobody reads may be lost, for a console of QEMU's holds nothing back.
+            let from = u32::try_from(bytes.len()).context("a guest's source is larger than 4 GiB")?;
+            self.ask(&Request::Source { guest, from })?;
             match self.answer(false)? {
-                Answer::Bytes(piece) => bytes.extend_from_slice(&piece),
-                Answer::Ended { .. } => return Ok(bytes),
+                Answer::Bytes(part) => {
+                    bytes.extend_from_slice(&part);
+                    if part.len() < PART_BYTES {
+                        return Ok(bytes);
+                    }
+                }
                 Answer::Refused(why) => bail!("{why}"),
                 other => bail!("the system was asked for a guest's source and answers {other:?}"),
             }

@@ -72,6 +72,13 @@ pub struct Crate {
     pub depends: Vec<String>,
 }
 
+impl Crate {
+    /// Its features, for people.
+    pub fn features(&self) -> String {
+        if self.features.is_empty() { "none".to_owned() } else { self.features.join(", ") }
+    }
+}
+
 /// An unpacked SDK.
 #[derive(Clone, Debug)]
 pub struct Sdk {

@@ -3,7 +3,7 @@
 //! cargo's own value covers version, features and, transitively, dependencies; it goes into every symbol name. With it,
 //! a new dependency of one crate would rename the symbols of that crate and of all its dependents, and each would count
 //! as changed. With ours, names stay for as long as the key does. It also adds the names that paths get in the objects.
-//! Crates for the host pass through untouched.
+//! Crates for the host pass through untouched, but for macros that an SDK has.
 
 use crate::substitute;
 use anyhow::{Context, Result};
@@ -34,9 +34,7 @@ pub fn become_rustc(arguments: &[OsString]) -> Result<()> {
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let (rustc, rest) = arguments.split_first().context("the rustc wrapper was called without rustc")?;
     let remap = std::env::var(REMAP).unwrap_or_default();
-    if let Some(name) = ours(rest)
-        && substitute::try_to(rest, &name)?
-    {
+    if substitute::try_to(rest, ours(rest).as_deref())? {
         return Ok(());
     }
     let namespace = std::env::var(NAMESPACE).unwrap_or_default();
@@ -51,11 +49,13 @@ pub fn become_rustc(arguments: &[OsString]) -> Result<()> {
 
 /// The name of the crate, if it is one for our target.
 fn ours(arguments: &[OsString]) -> Option<String> {
-    let after = |option: &str| {
-        arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].to_string_lossy().into_owned())
-    };
-    let ours = after("--target").is_some_and(|target| target.ends_with("x86_64-unknown-delias.json"));
-    after("--crate-name").filter(|_| ours)
+    let ours = after(arguments, "--target").is_some_and(|target| target.ends_with("x86_64-unknown-delias.json"));
+    after(arguments, "--crate-name").filter(|_| ours)
+}
+
+/// The argument behind an option.
+pub(crate) fn after(arguments: &[OsString], option: &str) -> Option<String> {
+    arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].to_string_lossy().into_owned())
 }
 
 /// The arguments with the metadata replaced and `more` behind them, if they are for our target and name a crate.

@@ -199,7 +199,7 @@ pub fn look(at: usize) -> fn() {
             "",
             "two versions of one crate would be two families of types",
         ),
-        (r#"log = "=0.4.20""#, "", "ask for that of the image"),
+        (r#"log = "=0.4.20""#, "", "the guest gets 0.4.20 and not the image's"),
         (
             "",
             r"use core::sync::atomic::{AtomicU64, Ordering};
@@ -224,7 +224,7 @@ pub fn call() {
         (
             "",
             "/// A text.\npub const TEXT: &str = include_str!(\"../../secret\");",
-            "work/secret, which lies outside of the guest's folder",
+            "work/secret, which would not come along",
         ),
         ("", "fn wrong() -> u64 {\n    \"text\"\n}", "the guest does not compile"),
     ] {

@@ -26,16 +26,33 @@ pub fn three(bench: &Bench) -> Result<()> {
     for (name, kind) in [("hey", "app"), ("ticker", "service"), ("fair", "scheduler")] {
         outside.succeeds(&work, &["new", name, "--kind", kind])?;
     }
-    append(&work.join("hey/Cargo.toml"), "itoa = \"1\"\n")?;
+    // A macro brings much source along, and a crate for tests alone its manifest.
+    append(
+        &work.join("hey/Cargo.toml"),
+        "itoa = \"1\"\nnum_enum = { version = \"0.7\", default-features = false }\n\n[dev-dependencies]\nfnv = \"1\"\n",
+    )?;
     append(
         &work.join("hey/src/lib.rs"),
-        "\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n",
+        "\n/// Words.\n#[derive(num_enum::TryFromPrimitive)]\n#[repr(u8)]\npub enum Word {\n    /// The only one.\n    Hey,\n}\n\n/// The digits of a number.\npub fn digits(n: u64) -> usize {\n    itoa::Buffer::new().format(n).len()\n}\n",
     )?;
-    // Its build script leaves a mark wherever it may, and notes what it sees.
-    let (mark, target) = (work.join("mark"), "target/x86_64-unknown-delias/release/build");
-    let script = format!(
-        "use std::io::Write;\nfn main() {{\n    let mark = std::path::Path::new({mark:?});\n    let seen = std::env::var(\"OUT_DIR\").unwrap() + \"/seen\";\n    std::fs::write(seen, mark.parent().unwrap().exists().to_string()).unwrap();\n    if let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(mark) {{\n        writeln!(file, \"here\").unwrap();\n    }}\n}}\n"
-    );
+    // Its build script leaves a mark wherever it may, notes what it sees, and where it is built again puts a link in the way.
+    let (mark, trap, target) = (work.join("mark"), work.join("trap"), "target/x86_64-unknown-delias/release/build");
+    fs::create_dir(&trap).context("cannot create a folder")?;
+    let script = r#"use std::io::Write;
+fn main() {
+    let (mark, trap) = (std::path::Path::new(MARK), std::path::Path::new(TRAP));
+    let seen = std::env::var("OUT_DIR").unwrap() + "/seen";
+    std::fs::write(seen, trap.exists().to_string()).unwrap();
+    if std::env::current_dir().unwrap().ends_with("guests/hey/guest") {
+        let _ = std::fs::remove_dir_all("target/delias");
+        std::os::unix::fs::symlink(trap, "target/delias").unwrap();
+    }
+    if let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(mark) {
+        writeln!(file, "here").unwrap();
+    }
+}
+"#;
+    let script = script.replace("MARK", &format!("{mark:?}")).replace("TRAP", &format!("{trap:?}"));
     fs::write(work.join("hey/build.rs"), script).context("cannot write a file")?;
     for (name, run) in [("hey", ""), ("ticker", "20"), ("fair", "")] {
         outside.succeeds(&work.join(name), &["push", "--run", run])?;
@@ -75,6 +92,7 @@ pub fn three(bench: &Bench) -> Result<()> {
     let seen: Vec<String> =
         scripts.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("out/seen")).ok()).collect();
     ensure!(!seen.is_empty() && seen.iter().all(|seen| seen == "false"), "the build script saw {seen:?}");
+    ensure!(fs::read_dir(&trap).context("the trap has gone")?.next().is_none(), "something was written through a link");
     equal("the guests", &session.json("cells --json")?["guests"], &json!(["fair", "hey", "ticker"]))?;
     contains(&session.run("sched")?, "fair             fair             decides")?;
     contains(&session.run("services")?, "ticker           ticker           bound; 20")?;

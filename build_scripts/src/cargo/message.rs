@@ -154,6 +154,11 @@ impl Message {
         })
     }
 
+    /// The id of the package that it is about.
+    pub fn package(&self) -> Option<&str> {
+        self.package_id.as_deref()
+    }
+
     /// The program of that name, if it is about that.
     pub fn program(&self, name: &str) -> Option<&Path> {
         self.target.as_ref().filter(|target| target.name == name && target.kind == ["bin"])?;
@@ -170,7 +175,7 @@ impl Message {
 
     /// What a build script has set, with its package's id.
     pub fn script(&self) -> Option<(&str, Script<'_>)> {
-        let out = self.out_dir.as_deref().filter(|out| is_ours(out))?;
+        let out = self.out_dir.as_deref()?;
         Some((self.package_id.as_deref()?, Script { out, cfgs: &self.cfgs, env: &self.env }))
     }
 

@@ -2,6 +2,7 @@
 
 use super::command::Cargo;
 use super::packages::{Metadata, packages, patches};
+use super::source::{Carried, LEFT_OUT};
 use super::{Guest, LINK, within};
 use crate::cargo::{self, Library, Message};
 use crate::cellset::CellObject;
@@ -11,7 +12,7 @@ use crate::{canonical, check};
 use anyhow::{Context, Result, bail, ensure};
 use namespace::{Namespace, Namespaces};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What every guest is compiled with, as the cells of the image are.
@@ -31,8 +32,8 @@ pub struct Built {
     pub replaces: bool,
     /// Cells of an older base are among its cells.
     pub pinned: bool,
-    /// The folders of the crates from elsewhere that it was built of.
-    pub crates: Vec<PathBuf>,
+    /// The crates from elsewhere that it was built of.
+    pub crates: Vec<Carried>,
 }
 
 impl Built {
@@ -81,9 +82,10 @@ pub fn build(guest: &Guest, sdk: &Sdk, place: &Place) -> Result<Built> {
     if guest.crates.is_none() {
         super::editor::describe(&cargo, &packages, &messages)?;
     }
+    let crates = packages.crates(&messages);
     let libraries = libraries(&cargo, &packages, compiles, messages)?;
     let cells = extract(guest, sdk, &libraries, &name, place)?;
-    let (namespace, crates) = (place.namespace.clone(), packages.folders());
+    let namespace = place.namespace.clone();
     let built = Built { name, cells, namespace, replaces: place.replaces, pinned: false, crates };
     fits(sdk, &built, place).with_context(|| format!("{} does not fit the image {}", built.name, sdk.short()))?;
     Ok(built)
@@ -148,14 +150,21 @@ fn libraries(cargo: &Cargo<'_>, packages: &Metadata, compiles: bool, messages: V
 /// Whether a crate of the guest's own was compiled from files of its folder alone.
 fn comes_along(guest: &Guest, library: &Library) -> Result<()> {
     let folder = guest.folder.canonicalize().with_context(|| format!("there is no {}", guest.folder.display()))?;
+    let target = guest.folder.join("target").canonicalize().context("nothing was built")?;
     for file in library.files()?.iter().filter(|_| library.own) {
         // A path that is there, for the compiler has read it; a link leads to where the file is.
         let path = guest.folder.join(file).canonicalize().with_context(|| format!("{file} has gone"))?;
-        if !path.starts_with(&folder) {
+        let within = path.strip_prefix(&folder).ok();
+        // What a build script has written it writes again.
+        let is_written =
+            path.strip_prefix(&target).is_ok_and(|path| path.components().any(|part| part.as_os_str() == "out"));
+        let comes = |path: &Path| !LEFT_OUT.iter().any(|left_out| path.starts_with(left_out));
+        if !is_written && !within.is_some_and(comes) {
             bail!(
-                "{} reads {}, which lies outside of the guest's folder: it would not come along when the guest is built again for another base; put it into the folder",
+                "{} reads {}, which would not come along when the guest is built again for another base: put it into the guest's folder ({})",
                 library.name,
-                path.display()
+                path.display(),
+                within.map_or("it lies outside of it".to_owned(), |_| format!("without {}", LEFT_OUT.join(", ")))
             );
         }
     }

@@ -4,7 +4,7 @@
 //! against the target, and what differs goes into the same update. One that does not build stops it, with its name.
 
 use super::world::World;
-use super::{Built, Place, build, pin, source};
+use super::{Built, Place, build, command, pin, source};
 use crate::channel::Channel;
 use crate::image::Image;
 use crate::project::Project;
@@ -69,10 +69,20 @@ pub fn carry(
     let base = World::of(folder)?;
     let sdk = Sdk::open(&sdk::unpacked(project, image)?)?;
     let mut left: Vec<(&str, anyhow::Error)> = Vec::new();
+    if state.guests.iter().any(|name| !wishes.drop.contains(name)) {
+        command::check()?;
+    }
     for name in state.guests.iter().filter(|name| !wishes.drop.contains(name)) {
-        let bytes = channel.source(name)?;
+        let folder = project.build("guests").join(name);
+        let got = channel.source(name).and_then(|bytes| Ok((source::unpack(&bytes, &folder)?, bytes)));
         channel.release();
-        let guest = source::unpack(&bytes, &project.build("guests").join(name))?;
+        let (guest, bytes) = match got {
+            Ok(got) => got,
+            Err(error) => {
+                left.push((name, error));
+                continue;
+            }
+        };
         let place = Place {
             namespace: before.namespace_of(name).map(str::to_owned),
             namespaces: Some(after.manifest.namespaces.clone()),
@@ -80,7 +90,7 @@ pub fn carry(
             tests: false,
         };
         let pin = || -> Result<(Built, PathBuf)> {
-            let objects = guest.folder.join("target/pinned");
+            let objects = folder.join("pinned");
             eprintln!("keeping for guest {name} what it uses of the base");
             let built =
                 pin::pin(&before, &base, name, &objects).with_context(|| format!("guest {name} cannot be pinned"))?;

@@ -19,6 +19,11 @@ pub const SANDBOX: &str = "bwrap";
 const SEEN: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf.d"];
 
+/// A path as TOML has it, whose strings have every form that JSON's have.
+pub(super) fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.display().to_string()).to_string()
+}
+
 /// A guest, and what cargo is to make of it with what.
 pub(super) struct Cargo<'a> {
     pub guest: &'a Guest,
@@ -51,7 +56,7 @@ impl<'a> Cargo<'a> {
         if let Some(crates) = &guest.crates {
             // For all that it knows of crates.io.
             command.args(["--offline", "--config", "source.crates-io.replace-with=\"carried\"", "--config"]);
-            command.arg(format!("source.carried.directory={:?}", crates.display().to_string()));
+            command.arg(format!("source.carried.directory={}", quoted(crates)));
         }
         command.current_dir(&guest.folder).stdin(Stdio::null());
         for name in [
@@ -107,10 +112,9 @@ impl<'a> Cargo<'a> {
     fn apart(&self, crates: &Path) -> Result<Command> {
         let Cargo { guest, sdk, toolchain, .. } = self;
         let tools = toolchain.rustc.ancestors().nth(2).unwrap_or(&toolchain.rustc);
-        let mut command = match variable("SANDBOX").as_deref() {
-            None => sandbox(&[tools, &sdk.root, crates], &guest.folder)?,
-            Some("none") => Command::new("env"),
-            Some(other) => bail!("SANDBOX={other}: expected nothing, or none"),
+        let mut command = match wanted()? {
+            true => sandbox(&[tools, &sdk.root, crates], &guest.folder),
+            false => Command::new("env"),
         };
         let path = format!("{}:/usr/bin:/bin", tools.join("bin").display());
         let home = guest.folder.join("target/home");
@@ -120,25 +124,40 @@ impl<'a> Cargo<'a> {
     }
 }
 
-/// A sandbox in which some folders can be read and one be written; the program that is to run in it comes behind.
-fn sandbox(read: &[&Path], write: &Path) -> Result<Command> {
+/// Whether a sandbox is wanted.
+fn wanted() -> Result<bool> {
+    match variable("SANDBOX").as_deref() {
+        None => Ok(true),
+        Some("none") => Ok(false),
+        Some(other) => bail!("SANDBOX={other}: expected nothing, or none"),
+    }
+}
+
+/// Whether a sandbox can be had, if one is wanted; that is asked with a program that does nothing.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check() -> Result<()> {
+    if !wanted()? {
+        return Ok(());
+    }
     let hint = "guests that came out of a system are built in it; `SANDBOX=none` builds them without";
     ensure!(
         doctor::on_path(SANDBOX).is_some(),
         "{SANDBOX} is not on PATH (on Debian: apt-get install bubblewrap): {hint}"
     );
+    let tried = sandbox(&[], Path::new("/tmp")).arg("true").stdin(Stdio::null()).output();
+    let tried = tried.with_context(|| format!("cannot start {SANDBOX}"))?;
+    let said = String::from_utf8_lossy(&tried.stderr);
+    ensure!(tried.status.success(), "{SANDBOX} cannot make a sandbox here ({}): {hint}", said.trim());
+    Ok(())
+}
+
+/// A sandbox in which some folders can be read and one be written; the program that is to run in it comes behind.
+fn sandbox(read: &[&Path], write: &Path) -> Command {
     let mut command = Command::new(SANDBOX);
-    command.args([
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--tmpfs",
-        "/tmp",
-    ]);
+    command.args(["--unshare-all", "--die-with-parent", "--new-session"]);
+    command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]);
     for path in SEEN.map(Path::new).iter().filter(|path| path.exists()) {
         match path.read_link() {
             Ok(target) => command.arg("--symlink").arg(target).arg(path),
@@ -148,13 +167,6 @@ fn sandbox(read: &[&Path], write: &Path) -> Result<Command> {
     for path in read.iter().filter(|path| !path.starts_with("/usr")) {
         command.arg("--ro-bind").args([path, path]);
     }
-    command.arg("--bind").args([write, write]).arg("--chdir").arg(write);
-    // Whether it can be had at all is asked with a program that does nothing.
-    let mut trial = Command::new(SANDBOX);
-    let tried = trial.args(command.get_args()).args(["--", "true"]).stdin(Stdio::null()).output();
-    let tried = tried.with_context(|| format!("cannot start {SANDBOX}"))?;
-    let said = String::from_utf8_lossy(&tried.stderr);
-    ensure!(tried.status.success(), "{SANDBOX} cannot make a sandbox here ({}): {hint}", said.trim());
-    command.arg("--");
-    Ok(command)
+    command.arg("--bind").args([write, write]).arg("--chdir").arg(write).arg("--");
+    command
 }

@@ -42,11 +42,11 @@ impl Crates {
     }
 }
 
-fn cfg(features: &[String], tests: bool) -> Vec<String> {
+fn cfg(features: &[String], tests: bool, host: bool) -> Vec<String> {
     let features = features.iter().map(|feature| format!("feature={feature:?}"));
     let target = [
         "target_arch=\"x86_64\"",
-        "target_os=\"none\"",
+        if host { "target_os=\"linux\"" } else { "target_os=\"none\"" },
         "target_pointer_width=\"64\"",
         "target_endian=\"little\"",
         "panic=\"unwind\"",
@@ -73,7 +73,7 @@ pub(super) fn describe(cargo: &Cargo<'_>, metadata: &Metadata, said: &[Message])
     for known in &sdk.description.crates {
         let root = sdk.path("crates").join(&known.name).join(&known.source);
         crates.add(&known.name, json!({
-            "display_name": known.name, "root_module": root, "edition": known.edition, "deps": [], "cfg": cfg(&known.features, false), "is_workspace_member": false,
+            "display_name": known.name, "root_module": root, "edition": known.edition, "deps": [], "cfg": cfg(&known.features, false, false), "is_workspace_member": false,
             "version": known.version,
         }));
     }
@@ -90,7 +90,7 @@ pub(super) fn describe(cargo: &Cargo<'_>, metadata: &Metadata, said: &[Message])
         };
         let features = metadata.resolve.node(&package.id).map(|node| node.features.clone()).unwrap_or_default();
         let mut described = json!({
-            "display_name": target.crate_name(), "root_module": target.src_path, "edition": target.edition, "deps": [], "cfg": cfg(&features, package.id == own),
+            "display_name": target.crate_name(), "root_module": target.src_path, "edition": target.edition, "deps": [], "cfg": cfg(&features, package.id == own, metadata.is_hosts(package)),
             "is_workspace_member": package.id == own, "version": package.version,
             "build": { "label": package.name, "build_file": package.manifest_path, "target_kind": "lib" },
         });

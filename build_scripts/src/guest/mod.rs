@@ -66,7 +66,11 @@ impl Guest {
 
     /// Where its objects are put that are built for a place.
     pub fn objects(&self, place: &Place) -> PathBuf {
-        self.folder.join(if place.tests { "target/tests/delias" } else { "target/delias" })
+        match &self.crates {
+            // Not in the folder, in which whatever was built can have left links.
+            Some(crates) => crates.with_file_name("objects"),
+            None => self.folder.join(if place.tests { "target/tests/delias" } else { "target/delias" }),
+        }
     }
 
     /// Leads the guest to the crates of an SDK.

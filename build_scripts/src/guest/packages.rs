@@ -1,8 +1,9 @@
 //! What a guest is made of, as cargo resolves it: what the image has of crates is the image's, in the image's version.
 
-use super::command::Cargo;
+use super::command::{Cargo, quoted};
+use super::source::Carried;
 use super::{Guest, LINK, Place};
-use crate::cargo::Target;
+use crate::cargo::{Message, Target};
 use crate::sdk::{Crate, Sdk};
 use anyhow::{Context, Result, bail, ensure};
 use manifest::key;
@@ -56,6 +57,14 @@ pub(super) fn packages(cargo: &Cargo<'_>) -> Result<Metadata> {
             bail!("{} {} needs the C library {library}, which no cell can link", package.name, package.version);
         }
         if let (None, Some(known)) = (&place.namespace, package.of_image(sdk)) {
+            if package.fits(known) {
+                let (name, version) = (&package.name, &package.version);
+                let has = known.features();
+                bail!(
+                    "of {name} the guest gets {version} and not the image's {} (with features: {has}): something in it asks for another version, or for a feature that the image's has not",
+                    known.version
+                );
+            }
             bail!(
                 "the guest wants {} {}, the image {} has {}: two versions of one crate would be two families of types; ask for that of the image, or push the guest into a namespace",
                 package.name,
@@ -71,6 +80,12 @@ pub(super) fn packages(cargo: &Cargo<'_>) -> Result<Metadata> {
 /// The guest's own package, as its manifest has it.
 fn own(cargo: &Cargo<'_>) -> Result<Package> {
     let alone: Alone = ask(cargo, false)?;
+    ensure!(
+        alone.workspace_root == cargo.guest.folder,
+        "{} belongs to the workspace in {}, and a cell belongs to none: write `[workspace]` into its Cargo.toml",
+        cargo.guest.folder.display(),
+        alone.workspace_root.display()
+    );
     let manifest = cargo.guest.folder.join("Cargo.toml");
     let mut packages = alone.packages.into_iter();
     packages.find(|package| package.manifest_path == manifest).context("the guest's Cargo.toml has no [package]")
@@ -97,19 +112,16 @@ fn ask<M: DeserializeOwned>(cargo: &Cargo<'_>, all: bool) -> Result<M> {
 /// What cargo says, without its warnings that a crate of the image is not needed.
 fn messages(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let said = text
-        .split("\n\n")
-        .flat_map(|part| part.split_inclusive('\n'))
-        .filter(|line| !line.starts_with("warning: patch "));
-    said.collect::<String>().trim().to_owned()
+    let is_told = |line: &&str| !line.to_ascii_lowercase().starts_with("warning: patch ");
+    text.split_inclusive('\n').filter(is_told).collect::<String>().trim().to_owned()
 }
 
 /// Arguments that lead crates of crates.io to those of the image.
 pub(super) fn patches(cargo: &Cargo<'_>, wanted: impl Fn(&Crate) -> bool) -> Vec<String> {
     let of = |known: &Crate| {
         // By the way that the guest's own dependencies take: two paths to one package would be two packages.
-        let folder = cargo.guest.folder.join(LINK).join(&known.name).display().to_string();
-        ["--config".to_owned(), format!("patch.crates-io.{}.path={folder:?}", known.package)]
+        let folder = quoted(&cargo.guest.folder.join(LINK).join(&known.name));
+        ["--config".to_owned(), format!("patch.crates-io.{}.path={folder}", known.package)]
     };
     cargo.sdk.description.crates.iter().filter(|known| !known.own && wanted(known)).flat_map(of).collect()
 }
@@ -119,8 +131,7 @@ pub(super) fn patches(cargo: &Cargo<'_>, wanted: impl Fn(&Crate) -> bool) -> Vec
 fn bring(cargo: &Cargo<'_>, metadata: &Metadata) -> Result<bool> {
     let mut brought = false;
     for package in metadata.of_target().into_iter().filter(|package| package.is_from_elsewhere()) {
-        let fits = |known: &&Crate| key(&known.name, &known.version) == key(&known.name, &package.version);
-        let Some(known) = package.of_image(cargo.sdk).filter(fits) else { continue };
+        let Some(known) = package.of_image(cargo.sdk).filter(|known| package.fits(known)) else { continue };
         let mut command = cargo.command("update")?;
         command
             .args(patches(cargo, |_| true))
@@ -134,11 +145,13 @@ fn bring(cargo: &Cargo<'_>, metadata: &Metadata) -> Result<bool> {
 
 /// Whether the image's crates have the features that the guest asks for: they are not compiled again.
 fn has_features(guest: &Package, sdk: &Sdk) -> Result<()> {
-    for wish in guest.dependencies.iter().filter(|wish| wish.kind.is_none()) {
+    // Of others it is not known whether they are needed.
+    for wish in guest.dependencies.iter().filter(|wish| wish.kind.is_none() && wish.target.is_none() && !wish.optional)
+    {
         let Some(known) = sdk.description.crates.iter().find(|known| known.package == wish.name) else { continue };
         let missing = wish.features.iter().find(|feature| *feature != "default" && !known.features.contains(feature));
         if let Some(feature) = missing {
-            let has = if known.features.is_empty() { "none".to_owned() } else { known.features.join(", ") };
+            let has = known.features();
             bail!(
                 "the guest asks for feature {feature} of {}: the image {} has that crate without it (with {has}), and does not compile it again",
                 wish.name,
@@ -153,6 +166,7 @@ fn has_features(guest: &Package, sdk: &Sdk) -> Result<()> {
 #[derive(Deserialize)]
 struct Alone {
     packages: Vec<Package>,
+    workspace_root: PathBuf,
 }
 
 /// What `cargo metadata` says, as far as it is read here.
@@ -173,13 +187,21 @@ impl Metadata {
         own.context("cargo does not list the guest itself")?.guest_name()
     }
 
-    /// The folders of what comes from elsewhere, sorted.
-    pub fn folders(&self) -> Vec<PathBuf> {
+    /// What comes from elsewhere, sorted; whole is what `said`, cargo's messages of a build, is about.
+    pub fn crates(&self, said: &[Message]) -> Vec<Carried> {
+        let of = |package: &Package| {
+            let whole = said.iter().any(|message| message.package() == Some(&package.id));
+            Some(Carried { folder: package.manifest_path.parent()?.to_path_buf(), whole })
+        };
         let elsewhere = self.packages.iter().filter(|package| package.is_from_elsewhere());
-        let mut folders: Vec<PathBuf> =
-            elsewhere.filter_map(|package| package.manifest_path.parent()).map(Path::to_path_buf).collect();
-        folders.sort();
-        folders
+        let mut crates: Vec<Carried> = elsewhere.filter_map(of).collect();
+        crates.sort();
+        crates
+    }
+
+    /// Whether only macros and build scripts need a package.
+    pub fn is_hosts(&self, package: &Package) -> bool {
+        !self.of_target().iter().any(|target| target.id == package.id)
     }
 
     /// The packages that the target gets: not those that only macros and build scripts need, which run on the host.
@@ -229,16 +251,17 @@ pub(super) struct On {
 }
 
 impl On {
-    /// Whether it is linked, and not for tests or build scripts alone.
+    /// Whether it is linked on every target, and not for tests or build scripts alone.
     fn is_linked(&self) -> bool {
-        self.dep_kinds.iter().any(|on| on.kind.is_none())
+        self.dep_kinds.iter().any(|on| on.kind.is_none() && on.target.is_none())
     }
 }
 
-/// What for: none for what is linked, `dev`, `build`.
+/// What for: none for what is linked, `dev`, `build`; and on which targets, if not on all.
 #[derive(Deserialize)]
 struct DepKind {
     kind: Option<String>,
+    target: Option<String>,
 }
 
 /// A package.
@@ -261,6 +284,9 @@ struct Wish {
     name: String,
     features: Vec<String>,
     kind: Option<String>,
+    /// For which targets, if not for all.
+    target: Option<String>,
+    optional: bool,
 }
 
 impl Package {
@@ -285,6 +311,11 @@ impl Package {
 
     fn is_macro(&self) -> bool {
         self.targets.iter().any(Target::is_macro)
+    }
+
+    /// Whether the image's is of a version that fits.
+    fn fits(&self, known: &Crate) -> bool {
+        key(&known.name, &known.version) == key(&known.name, &self.version)
     }
 
     fn is_from_elsewhere(&self) -> bool {

@@ -83,6 +83,13 @@ pub fn push(guest: &Guest, sdk: &Sdk, how: &Push) -> Result<ExitCode> {
         if let Some(waiting) = channel.state()?.offered {
             println!("what was offered before, to {}, makes way; `make update` offers it anew", &hex(waiting)[..16]);
         }
+        let running = channel.state()?.running_id;
+        ensure!(
+            running == before.manifest.image_id,
+            "the system has become {} while {} was built, so it is not pushed: push it again",
+            &hex(running)[..16],
+            built.name
+        );
         channel.offer(&bundle.write()?)?;
         let ran = channel.run("update --yes")?;
         if ran.status != 0 {

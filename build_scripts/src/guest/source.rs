@@ -15,22 +15,43 @@ const MOST: usize = 4 << 20;
 const GUEST: &str = "guest";
 const CRATES: &str = "crates";
 
+/// A crate from elsewhere that comes along.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Carried {
+    /// Where it is unpacked.
+    pub folder: PathBuf,
+    /// It is compiled. Of another, for other machines or for tests, cargo wants no more than the manifest.
+    pub whole: bool,
+}
+
+/// What of a guest's folder does not come along.
+pub(super) const LEFT_OUT: [&str; 4] = ["target", ".git", editor::FILE, LINK];
+
 /// Packs a guest's folder, without what was built in it, and the crates that it was built of.
 ///
 /// # Errors
 /// tar cannot be run, or it is too large.
-pub fn pack(guest: &Guest, crates: &[PathBuf]) -> Result<Vec<u8>> {
+pub fn pack(guest: &Guest, crates: &[Carried]) -> Result<Vec<u8>> {
     let mut command = Command::new("tar");
     // Sorted and without times, so that the same folder gives the same bytes.
-    command.args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--transform"]);
+    command.args([
+        "--hard-dereference",
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "--transform",
+    ]);
     command.arg(format!("flags=r;s,^[^.],{CRATES}/&,;s,^\\.,{GUEST},"));
-    for left_out in ["target", ".git", editor::FILE, LINK] {
+    for left_out in LEFT_OUT {
         command.arg(format!("--exclude=./{left_out}"));
     }
     command.args(["-cf", "-", "-C"]).arg(&guest.folder).arg(".");
-    for folder in crates {
+    for Carried { folder, whole } in crates {
         let (parent, name) = (folder.parent().context("a crate lies nowhere")?, folder.file_name().unwrap_or_default());
-        command.arg("-C").arg(parent).arg(name);
+        let name = Path::new(name);
+        command.arg("-C").arg(parent).arg(if *whole { name.to_path_buf() } else { name.join("Cargo.toml") });
     }
     let output = command.stderr(Stdio::inherit()).output().context("cannot start tar")?;
     ensure!(output.status.success(), "tar cannot pack {}", guest.folder.display());
@@ -101,7 +122,16 @@ fn vouch(guest: &Path, crates: &Path) -> Result<()> {
         let checksum = lock.package.iter().find(is_it).and_then(|locked| locked.checksum.as_ref());
         let text = serde_json::json!({ "files": {}, "package": checksum }).to_string();
         let path = entry.path().join(".cargo-checksum.json");
+        // One that came along could be a link to anywhere.
+        let _ = fs::remove_file(&path);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        // A manifest alone is none of a crate without a source file.
+        let source = entry.path().join("src");
+        if !source.exists() && !source.is_symlink() {
+            fs::create_dir(&source)
+                .and_then(|()| fs::write(source.join("lib.rs"), ""))
+                .context("cannot write a source")?;
+        }
     }
     Ok(())
 }

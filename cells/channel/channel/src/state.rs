@@ -8,7 +8,7 @@ use alloc::{
 };
 use platform::Leave;
 use task::{TaskRef, Tokens};
-use wire::{Answer, Decoder, Request};
+use wire::{Answer, Decoder, PART_BYTES, Request};
 
 /// Bytes of text in one answer, at most.
 const TEXT_BYTES: usize = 16 << 10;
@@ -134,9 +134,9 @@ impl Channel {
             Request::Withdraw => {
                 offers::withdraw().map(|()| Answer::Ended { status: 0 }).map_err(|error| error.to_string())
             }
-            Request::Source(name) => source(name).map(|source| {
-                source.chunks(TEXT_BYTES).for_each(|piece| self.answer(session, &Answer::Bytes(piece.into())));
-                Answer::Ended { status: 0 }
+            Request::Source { guest, from } => source(guest).map(|source| {
+                let rest = source.get(from as usize..).unwrap_or_default();
+                Answer::Bytes(rest[..rest.len().min(PART_BYTES)].into())
             }),
             Request::Run(line) => {
                 let ran = line::run(line);

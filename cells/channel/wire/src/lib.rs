@@ -6,7 +6,8 @@
 //! 1. The host asks, the system answers; each carries the number of the host's session, so that nobody takes what was
 //!    meant for somebody before.
 //! 2. A frame that is cut, too long or damaged is dropped alone: the next zero begins a new one.
-//! 3. What is long goes in parts of at most [`PART_BYTES`], under a length and a hash that were said before.
+//! 3. What is long goes in parts of at most [`PART_BYTES`]: to the system under a length and a hash that were said before, to the
+//!    host each when it is asked for.
 //!
 //! Pure: it runs on both ends. COBS: Cheshire and Baker, "Consistent Overhead Byte Stuffing", 1999.
 #![no_std]

@@ -22,8 +22,14 @@ pub enum Request<'a> {
     Part(#[serde(borrow)] &'a [u8]),
     /// Forget what is offered. Answered by [`Answer::Ended`].
     Withdraw,
-    /// What is a guest built from? Answered by any number of [`Answer::Bytes`] and [`Answer::Ended`].
-    Source(&'a str),
+    /// What is a guest built from? Answered by [`Answer::Bytes`]: the next part, which is shorter than
+    /// [`PART_BYTES`](crate::PART_BYTES) at the end.
+    Source {
+        /// Its name.
+        guest: &'a str,
+        /// Bytes that have come already.
+        from: u32,
+    },
     /// Run a line of the shell. Answered by any number of [`Answer::Text`]s and [`Answer::Ended`].
     Run(&'a str),
 }
