@@ -117,6 +117,13 @@ fn vouch(guest: &Path, crates: &Path) -> Result<()> {
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let lock: Lock = toml::from_str(&text).with_context(|| format!("{} has not the expected form", path.display()))?;
     for entry in fs::read_dir(crates).with_context(|| format!("cannot list {}", crates.display()))?.flatten() {
+        // What came could be a link to anywhere.
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        ensure!(
+            is_folder,
+            "the archive of a guest's sources has something else than a folder at {}",
+            entry.path().display()
+        );
         let folder = entry.file_name();
         let is_it = |locked: &&Locked| *folder == *format!("{}-{}", locked.name, locked.version);
         let checksum = lock.package.iter().find(is_it).and_then(|locked| locked.checksum.as_ref());
@@ -152,4 +159,27 @@ fn filtered(command: &[&str], bytes: &[u8]) -> Result<Vec<u8>> {
     let written = writing.join().is_ok_and(|written| written.is_ok());
     ensure!(written && output.status.success(), "{program} fails: the archive of a guest's sources is damaged");
     Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_through_links() {
+        let home = std::env::temp_dir().join(format!("delias-source-{}", std::process::id()));
+        let (guest, crates, outside) = (home.join("guest"), home.join("crates"), home.join("outside"));
+        [&guest, &crates, &outside].iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
+        fs::write(guest.join("Cargo.lock"), "version = 4\n").unwrap();
+        fs::create_dir(crates.join("itoa-1.0.0")).unwrap();
+        vouch(&guest, &crates).unwrap();
+        assert!(
+            crates.join("itoa-1.0.0/.cargo-checksum.json").is_file() && crates.join("itoa-1.0.0/src/lib.rs").is_file()
+        );
+        std::os::unix::fs::symlink(&outside, crates.join("link-1.0.0")).unwrap();
+        let refused = vouch(&guest, &crates).unwrap_err().to_string();
+        assert!(refused.contains("link-1.0.0"), "{refused}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        fs::remove_dir_all(&home).unwrap();
+    }
 }
